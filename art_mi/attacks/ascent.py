@@ -1,0 +1,46 @@
+"""The one inner loop: projected steepest ascent on the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from art_mi.threat import NormBall
+
+Objective = Callable[[Tensor], Tensor]
+
+
+def ascend(
+    objective: Objective,
+    x: Tensor,
+    ball: NormBall,
+    *,
+    eps_step: float | Callable[[int], float],
+    max_iter: int,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Move inputs inside their balls so that an objective rises.
+
+    x_{k+1} = project(x_k + eps_step * steepest(gradient at x_k)); the last iterate is returned. Weights receive no
+    gradient.
+
+    | Paper link: https://arxiv.org/abs/1706.06083 (section 2.1)
+
+    :param objective: Maps `(n, ...)` to one value, or one a sample; it may couple the samples of the batch.
+    :param x: Inputs `(n, ...)`, the centres of the balls; never changed.
+    :param ball: Where the inputs may go.
+    :param eps_step: Step size in raw input units, or its schedule, step number (from 0) -> size.
+    :param max_iter: Number of steps.
+    :param start: Where to start inside the balls; `x` by default.
+    :return: Moved inputs of the same shape, without gradient.
+    """
+    x_adv = (x if start is None else start).detach().clone()
+    for step in range(max_iter):
+        x_adv.requires_grad_()
+        (grad,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
+        size = eps_step(step) if callable(eps_step) else eps_step
+        with torch.no_grad():
+            x_adv = ball.project(x_adv + size * ball.steepest(grad, x_adv), x)
+    return x_adv.detach()

@@ -1,0 +1,40 @@
+"""Problems with known answers: samplers with their information, and closed forms of worst cases.
+
+Used by the tests, by the self-test of the command line, and by anyone who wants to check an estimator.
+"""
+
+from art_mi.distributions.catalogue import problems
+from art_mi.distributions.closed_forms import (
+    SignWorstCase,
+    additive_uniform_information,
+    binary_entropy,
+    empirical_sign_worst_case,
+    gaussian_information,
+    linear_gaussian_information,
+    linear_sign_worst_case,
+    student_information,
+    table_information,
+    theorem_3_2_bounds,
+    two_point_gaussian_information,
+    two_point_uniform_information,
+    zero_inflated_poisson_information,
+)
+from art_mi.distributions.problem import Problem
+
+__all__ = [
+    "Problem",
+    "SignWorstCase",
+    "additive_uniform_information",
+    "binary_entropy",
+    "empirical_sign_worst_case",
+    "gaussian_information",
+    "linear_gaussian_information",
+    "linear_sign_worst_case",
+    "problems",
+    "student_information",
+    "table_information",
+    "theorem_3_2_bounds",
+    "two_point_gaussian_information",
+    "two_point_uniform_information",
+    "zero_inflated_poisson_information",
+]

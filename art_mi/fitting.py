@@ -1,0 +1,157 @@
+"""Fitting a critic: one loop for clean pairs and for pairs that an attack moves against it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from art_mi.bounds import donsker_varadhan, split_pairs
+from art_mi.critics import SumCritic
+from art_mi.reading import block_scores, pooled_bound, scores_by_block
+from art_mi.splits import Split
+
+Perturb = Callable[[Tensor, nn.Module], tuple[Tensor, Tensor]]
+Bound = Callable[[Tensor], Tensor]
+
+WEIGHT_DECAY = 0.5
+
+
+def fit_critic(
+    critic: nn.Module,
+    x: Tensor,
+    z: Tensor,
+    split: Split,
+    *,
+    bound: Bound = donsker_varadhan,
+    max_steps: int = 200,
+    batch_size: int = 512,
+    lr: float = 1e-2,
+    patience: int = 8,
+    random_state: int = 0,
+    perturb: Perturb | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> nn.Module:
+    """Maximise a bound over a critic on the fit split, stop on the select split, and restore the best state.
+
+    Adam with a short warm-up and cosine decay; what is validated and kept is the moving average of the weights.
+    Worst-case alternation is the same loop with `perturb`. A :class:`~art_mi.critics.SumCritic` is then capped at the
+    largest joint score of the fit split and scaled by the factor in [0, 1] that is best on the select split.
+
+    | Paper link: https://arxiv.org/abs/2002.11798 (section 4)
+
+    :param critic: The critic; it is trained in place, on the device it is on.
+    :param x: All samples, shape `(n, ...)`.
+    :param z: All representations, shape `(n, d)`.
+    :param split: Which samples to fit and to select on.
+    :param bound: Function of scores to maximise, such as those of :mod:`art_mi.bounds`.
+    :param max_steps: Largest number of steps; 0 leaves the critic as it is.
+    :param batch_size: Pairs in a batch.
+    :param lr: Largest learning rate.
+    :param patience: Validations without improvement before stopping.
+    :param random_state: Seed of the batches.
+    :param perturb: `perturb(index, critic) -> (x, z)` gives the pairs to use for samples `index`; the default takes
+        them from `x` and `z`.
+    :param progress: Called with the step and the select value after each validation.
+    :return: The same critic, in evaluation mode.
+    """
+    fit, select = split.fit.to(x.device), split.select.to(x.device)
+    whole = critic
+    if isinstance(critic, SumCritic) and max_steps > 0:
+        critic.release()
+    if perturb is None and isinstance(critic, SumCritic) and not _learns_features(critic):
+        with torch.no_grad():
+            critic, x, z = critic.on_features(), critic.x_features(x), critic.z_features(z)
+
+    def pairs(index: Tensor) -> tuple[Tensor, Tensor]:
+        return (x[index], z[index]) if perturb is None else perturb(index, critic)
+
+    def validate() -> float:
+        x_select, z_select = pairs(select)
+        return pooled_bound(critic, x_select, z_select)[0]
+
+    whole.eval()
+    parameters = [p for p in critic.parameters() if p.requires_grad]
+    if max_steps == 0 or not parameters:
+        return whole
+    average = [p.detach().clone() for p in parameters]
+    best, best_value, waited = [p.clone() for p in average], validate(), 0
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=WEIGHT_DECAY)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, max_steps))
+    every = max(1, min(25, max_steps // 4))
+    batches = _batches(fit, batch_size, random_state)
+    for step in range(1, max_steps + 1):
+        x_batch, z_batch = pairs(next(batches))
+        loss = -bound(block_scores(critic, x_batch, z_batch))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 5.0)
+        optimizer.step()
+        scheduler.step()
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1.0 - min(0.98, step / (step + 10)))
+        if step % every and step != max_steps:
+            continue
+        current = [p.detach().clone() for p in parameters]
+        _load(parameters, average)
+        value = validate()
+        _load(parameters, current)
+        if progress is not None:
+            progress(step, value)
+        if value > best_value:
+            best, best_value, waited = [p.clone() for p in average], value, 0
+        else:
+            waited += 1
+        if waited >= patience:
+            break
+    _load(parameters, best)
+    optimizer.zero_grad()
+    if isinstance(critic, SumCritic) and isinstance(whole, SumCritic):
+        chosen = pairs(select)
+        known = pairs(fit) if perturb is None else chosen  # an attack on all of the fit split would cost too much
+        critic.cap_at(torch.cat([scores.diagonal() for scores in scores_by_block(critic, *known)]).amax())
+        _shrink(critic, *chosen)
+        whole.cap_at(critic.cap)
+        whole.weight.copy_(critic.weight)
+    return whole
+
+
+def _learns_features(critic: SumCritic) -> bool:
+    return any(True for side in (critic.x_features, critic.z_features) for _ in side.parameters())
+
+
+def _shrink(critic: SumCritic, x: Tensor, z: Tensor) -> None:
+    """Scale a critic by the factor in [0, 1] that is best on the select split, 0 where its value there is noise.
+
+    An over-fitted critic is too steep; on independent variables any critic but a constant one is, and would be read
+    below zero.
+    """
+    blocks = [split_pairs(scores.double()) for scores in scores_by_block(critic, x, z)]
+    joint = torch.cat([positives for positives, _ in blocks])
+    independent = torch.cat([negatives.flatten() for _, negatives in blocks])
+    factors = torch.linspace(0.0, 1.0, 21, dtype=torch.float64, device=joint.device)
+    log_total = math.log(len(independent))
+    values = torch.stack([f * joint.mean() - (f * independent).logsumexp(0) + log_total for f in factors])
+    best = int(values.argmax())
+    noise = float(factors[best] * joint.std()) / math.sqrt(len(joint))
+    critic.weight.mul_(float(factors[best]) if float(values[best]) > 1.64 * noise else 0.0)
+
+
+def _schedule(step: int, max_steps: int) -> float:
+    warm = min(1.0, (step + 1) / (0.1 * max_steps + 1))
+    return warm * 0.5 * (1.0 + math.cos(math.pi * step / max_steps))
+
+
+def _load(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)
+
+
+def _batches(index: Tensor, size: int, random_state: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(random_state)
+    size = min(size, len(index))
+    while True:
+        order = index[torch.randperm(len(index), generator=generator).to(index.device)]
+        yield from (batch for batch in order.split(size) if len(batch) == size)

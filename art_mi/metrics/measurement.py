@@ -1,0 +1,160 @@
+"""What every method of the metric is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from tqdm.auto import tqdm
+
+from art_mi.attacks.ascent import Objective, ascend
+from art_mi.bridge import Representation
+from art_mi.intervals import percentile_interval
+from art_mi.results import Flag, MIEstimate
+from art_mi.threat import NormBall
+
+T = TypeVar("T")
+
+FEWEST_PAIRS = 100
+ENOUGH_PAIRS = 1000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A representation, the inputs it is measured on, and the attacker.
+
+    :param classifier: In evaluation mode for as long as the problem lives.
+    :param layer: Dotted name of the measured layer, None for the output.
+    :param represent: Map `(b, ...) -> (b, d)` in raw inputs.
+    :param x: Raw inputs `(n, ...)` on the device.
+    :param y: Index labels `(n,)` or None.
+    :param ball: Threat model.
+    :param eps_step: Step size, or None for one that falls linearly from 5 eps / max_iter to zero.
+    :param max_iter: Steps of an attack.
+    :param num_random_init: Random starts beside the one at the clean input.
+    :param batch_size: Most samples through the network at once.
+    :param random_state: Seed.
+    :param verbose: Whether to show progress bars.
+    """
+
+    classifier: PyTorchClassifier
+    layer: str | None
+    represent: Representation
+    x: Tensor
+    y: Tensor | None
+    ball: NormBall
+    eps_step: float | None
+    max_iter: int
+    num_random_init: int
+    batch_size: int
+    random_state: int
+    verbose: bool
+
+    def generator(self) -> torch.Generator:
+        """A fresh generator on the problem's device, always in the same state."""
+        return torch.Generator(self.x.device).manual_seed(self.random_state)
+
+    def joint(self, x: Tensor) -> Tensor:
+        """`represent` of many samples with a gradient, no more than `batch_size` of them in memory at once."""
+        if len(x) <= self.batch_size:
+            return self.represent(x)
+        parts = [checkpoint(self.represent, part, use_reentrant=False) for part in x.split(self.batch_size)]
+        return torch.cat(parts)
+
+    def attack(
+        self, objective: Objective, x: Tensor, generator: torch.Generator, max_iter: int | None = None
+    ) -> Tensor:
+        """Perturbed inputs on which `objective` is high: the best of the start at `x` and the random ones.
+
+        :param objective: Maps `(n, ...)` to one value, or one a sample.
+        :param x: Clean inputs `(n, ...)`.
+        :param generator: Source of the random starts.
+        :param max_iter: Number of steps, the problem's by default.
+        """
+        iterations = self.max_iter if max_iter is None else max_iter
+        if self.ball.eps == 0 or iterations == 0:
+            return x.clone()
+        step = self._schedule(iterations) if self.eps_step is None else self.eps_step
+        best = ascend(objective, x, self.ball, eps_step=step, max_iter=iterations)
+        for _ in range(self.num_random_init):
+            start = self.ball.random_start(x, generator)
+            other = ascend(objective, x, self.ball, eps_step=step, max_iter=iterations, start=start)
+            with torch.no_grad():
+                better = (objective(other) > objective(best)).view(-1, *[1] * (x.ndim - 1))
+            best = torch.where(better, other, best)
+        return best
+
+    def _schedule(self, iterations: int) -> Callable[[int], float]:
+        return lambda step: 5 * self.ball.eps / iterations * (1 - step / iterations)
+
+    def progress(self, steps: Iterable[T], description: str) -> Iterable[T]:
+        """The same steps behind a progress bar."""
+        return tqdm(steps, desc=description, leave=False, disable=not self.verbose)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a method found, before it is turned into ceilings and a report.
+
+    :param normal: Information on the clean inputs.
+    :param worst_case: Information at the worst perturbation found; the same object as `normal` where none was worse.
+    :param vulnerability: Their paired difference.
+    :param ceiling_information: Nats that the accuracy ceiling is computed from.
+    :param ceiling_direction: What that ceiling is and is not.
+    :param label_information: I(Y; Z') in nats, where labels were given.
+    :param measured_accuracy: Accuracy of the classifier on the perturbed inputs, where labels were given.
+    :param own_critic: What the attacked critic itself reads.
+    :param settings: The method's own settings.
+    """
+
+    normal: MIEstimate
+    worst_case: MIEstimate
+    vulnerability: MIEstimate
+    ceiling_information: float
+    ceiling_direction: str
+    label_information: float | None = None
+    measured_accuracy: float | None = None
+    own_critic: MIEstimate | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def difference(normal: MIEstimate, worst: MIEstimate, bias: str) -> MIEstimate:
+    """Representation vulnerability from two estimates over the same resamples.
+
+    | Paper link: https://arxiv.org/abs/2002.11798 (equation 4.1)
+
+    :param normal: J1.
+    :param worst: J2; `normal` itself where no perturbation was worse, which makes the vulnerability exactly 0.
+    :param bias: Direction of every known bias, in words.
+    """
+    if worst is normal:
+        replicates = np.zeros_like(normal.replicates)
+        sides = (None, None) if normal.lower is None else (0.0, 0.0)
+        interval = (0.0, 0.0)
+    elif normal.lower is None or normal.upper is None or worst.lower is None or worst.upper is None:
+        replicates = normal.replicates - worst.replicates
+        sides, interval = (None, None), percentile_interval(replicates)
+    else:
+        replicates = normal.replicates - worst.replicates
+        low, high = percentile_interval(replicates)
+        sides = (normal.lower - worst.upper, normal.upper - worst.lower)
+        # The replicates are those of the lower bounds; the gaps between the bounds widen the interval on either side.
+        interval = (low - (worst.upper - worst.lower), high + (normal.upper - normal.lower))
+    return MIEstimate(
+        value=normal.value - worst.value,
+        confidence_interval=interval,
+        estimator=f"difference of {normal.estimator} estimates",
+        bias=bias,
+        nb_samples=normal.nb_samples,
+        random_state=normal.random_state,
+        lower=sides[0],
+        upper=sides[1],
+        flags=tuple(flag for flag in Flag if flag in normal.flags or flag in worst.flags),
+        replicates=replicates,
+    )

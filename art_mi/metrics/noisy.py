@@ -1,0 +1,125 @@
+"""The critic-free method: the representation seen through noise of known density.
+
+Z = g(X) + sigma N has finite information even for a deterministic g, and its conditional density is known, so that the
+information is bounded from both sides without a critic and can be lowered over the inputs directly.
+
+| Paper link: https://arxiv.org/abs/1810.05728 (noisy networks)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from art_mi.bridge import in_batches, noisy_outputs
+from art_mi.channels import ChannelReading, antithetic, draw_noise, gaussian_ratios, read_channel, upper_bound
+from art_mi.intervals import bootstrap, percentile_interval
+from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
+from art_mi.results import Flag, MIEstimate
+
+BLOCK = 2048  # samples whose perturbations are sought jointly
+WIDE = 0.2
+
+CEILING = "no classifier on the noisy representation is more accurate on these perturbed inputs (upper bound of the information)"
+
+
+def measure(problem: Problem, noise_std: Sequence[float], noise: str) -> list[Measurement]:
+    """Normal and worst-case information of the noisy representation, one measurement a noise level.
+
+    The attack lowers the upper bound, whose gradient does not vanish when samples are far apart, over blocks of samples
+    that move jointly; the reading draws fresh noise.
+
+    :param problem: What to measure.
+    :param noise_std: Noise levels, relative to the clean representation's overall standard deviation, so that the result
+        does not change when the representation is scaled.
+    :param noise: `"gaussian"` or `"uniform"`.
+    :raises ValueError: If the representation is constant.
+    """
+    z = in_batches(problem.represent, problem.x, problem.batch_size)
+    scale = float(z.double().var(0, correction=0).mean().sqrt())
+    if scale == 0 or not math.isfinite(scale):
+        raise ValueError(f"`layer` must give a representation that varies, got standard deviation {scale} on `x`.")
+    return [_measure_at(problem, z, level, level * scale, noise) for level in noise_std]
+
+
+def _measure_at(problem: Problem, z: Tensor, level: float, sigma: float, noise: str) -> Measurement:
+    def read(z: Tensor) -> ChannelReading:
+        return read_channel(z, sigma, noise=noise, y=problem.y, generator=problem.generator(), block=BLOCK)
+
+    normal_reading = read(z)
+    normal = worst = _estimate(problem, normal_reading)
+    reading, x_adv = normal_reading, problem.x
+    if problem.ball.eps > 0:
+        moved = _worst_inputs(problem, sigma)
+        moved_reading = read(in_batches(problem.represent, moved, problem.batch_size))
+        if moved_reading.upper < normal_reading.upper:
+            reading, x_adv = moved_reading, moved
+            worst = _estimate(problem, reading)
+    accuracy = None
+    if problem.y is not None:
+        draw = partial(_scaled_noise, noise, sigma, problem.generator())
+        with noisy_outputs(problem.classifier, problem.layer, draw) as noisy:
+            predicted = in_batches(noisy, x_adv, problem.batch_size).argmax(1)
+        accuracy = float((predicted == problem.y).float().mean())
+    return Measurement(
+        normal=normal,
+        worst_case=worst,
+        vulnerability=difference(normal, worst, "low where the attack is weak; two-sided otherwise"),
+        ceiling_information=reading.upper,
+        ceiling_direction=CEILING,
+        label_information=reading.label,
+        measured_accuracy=accuracy,
+        settings={"noise": noise, "noise_std": level, "noise_std_absolute": sigma},
+    )
+
+
+def _worst_inputs(problem: Problem, sigma: float) -> Tensor:
+    generator = problem.generator()
+    x_adv = problem.x.clone()
+
+    def negative_information(x: Tensor) -> Tensor:
+        u = problem.joint(x) / sigma
+        draws = antithetic(draw_noise("gaussian", u.shape, generator, u))
+        return -torch.stack([upper_bound(gaussian_ratios(u, draw)) for draw in draws]).mean()
+
+    n = len(x_adv)
+    blocks = torch.randperm(n, generator=generator, device=x_adv.device).tensor_split(math.ceil(n / BLOCK))
+    for index in problem.progress(blocks, f"worst case at sigma {sigma:.3g}"):
+        x_adv[index] = problem.attack(negative_information, problem.x[index], generator)
+    return x_adv
+
+
+def _scaled_noise(noise: str, sigma: float, generator: torch.Generator, z: Tensor) -> Tensor:
+    return sigma * draw_noise(noise, z.shape, generator, z)
+
+
+def _estimate(problem: Problem, reading: ChannelReading) -> MIEstimate:
+    n = len(problem.x)
+    finite = math.isfinite(reading.upper)
+    replicates, above = (
+        bootstrap(value, influence, random_state=problem.random_state)
+        for value, influence in ((reading.lower, reading.lower_influence), (reading.upper, reading.upper_influence))
+    )
+    ceiling = math.log(min(n, BLOCK))
+    flags = []
+    if reading.lower > 0.8 * ceiling:
+        flags.append(Flag.SATURATED)
+    if n < ENOUGH_PAIRS or reading.upper - reading.lower > WIDE:
+        flags.append(Flag.UNDERSAMPLED)
+    return MIEstimate(
+        value=reading.lower,
+        confidence_interval=(percentile_interval(replicates)[0], percentile_interval(above)[1] if finite else math.inf),
+        estimator="noisy channel",
+        bias="between its lower and its upper bound, in expectation over samples and noise",
+        nb_samples=n,
+        random_state=problem.random_state,
+        lower=reading.lower,
+        upper=reading.upper,
+        ceiling=ceiling,
+        flags=tuple(flags),
+        replicates=replicates,
+    )

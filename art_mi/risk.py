@@ -1,0 +1,78 @@
+"""From information to risk: what accuracy a given amount of information still allows.
+
+| Paper link: https://arxiv.org/abs/2002.11798 (theorem 3.4)
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy.optimize import brentq
+
+FORMS = ("exact", "published")
+
+
+def adversarial_accuracy_upper_bound(
+    mi: float, nb_classes: int, form: str = "exact", *, label_entropy: float | None = None
+) -> float:
+    """Largest accuracy that any classifier can reach on a representation with `mi` nats left under attack.
+
+    `"published"` is theorem 3.4, min(1, (mi + log 2) / log K). `"exact"` inverts Fano's inequality
+    H2(p) + p log(K - 1) >= H(Y) - mi for the error p without relaxing it, so it is never larger, and it is not vacuous
+    for two classes. The result bounds an accuracy from above only where `mi` bounds the information from above.
+
+    | Paper link: https://arxiv.org/abs/2002.11798 (theorem 3.4)
+
+    :param mi: Information under attack in nats: I(X'; Z') or, for a label-aware bound, I(Y; Z'). Values below 0 count
+        as 0.
+    :param nb_classes: Number of classes K, at least 2.
+    :param form: `"exact"` or `"published"`.
+    :param label_entropy: H(Y) in nats; log K, uniform labels, by default. The published form assumes uniform labels.
+    :return: Accuracy in [0, 1].
+    :raises ValueError: If `mi` is NaN, `nb_classes` below 2, `form` unknown or `label_entropy` not in [0, log K].
+    """
+    if math.isnan(mi):
+        raise ValueError("`mi` must be a number of nats, got nan.")
+    if nb_classes < 2:
+        raise ValueError(f"`nb_classes` must be at least 2, got {nb_classes}.")
+    if form not in FORMS:
+        raise ValueError(f"`form` must be one of {', '.join(map(repr, FORMS))}, got {form!r}.")
+    most = math.log(nb_classes)
+    entropy = most if label_entropy is None else label_entropy
+    if not 0.0 <= entropy <= most * (1 + 1e-9):
+        raise ValueError(f"`label_entropy` must lie between 0 and log(nb_classes) = {most:.4f}, got {entropy}.")
+    if form == "published":
+        return min(1.0, (max(mi, 0.0) + math.log(2.0)) / most)
+    return 1.0 - _fano_error(entropy - max(mi, 0.0), nb_classes)
+
+
+def adversarial_risk_lower_bound(
+    mi: float, nb_classes: int, form: str = "exact", *, label_entropy: float | None = None
+) -> float:
+    """Smallest adversarial risk that any classifier can have on a representation with `mi` nats left under attack.
+
+    One minus :func:`adversarial_accuracy_upper_bound`, with the same parameters, errors and source.
+
+    :param mi: Information under attack in nats.
+    :param nb_classes: Number of classes K, at least 2.
+    :param form: `"exact"` or `"published"`.
+    :param label_entropy: H(Y) in nats; log K by default.
+    :return: Risk in [0, 1].
+    """
+    return 1.0 - adversarial_accuracy_upper_bound(mi, nb_classes, form, label_entropy=label_entropy)
+
+
+def _fano_error(conditional_entropy: float, nb_classes: int) -> float:
+    """Smallest error p in [0, 1 - 1/K] with H2(p) + p log(K - 1) >= `conditional_entropy`."""
+    chance = 1.0 - 1.0 / nb_classes
+    if conditional_entropy <= 0.0:
+        return 0.0
+    if conditional_entropy >= math.log(nb_classes):
+        return chance
+
+    def excess(p: float) -> float:
+        binary = -p * math.log(p) - (1.0 - p) * math.log1p(-p) if 0.0 < p < 1.0 else 0.0
+        return binary + p * math.log(nb_classes - 1) - conditional_entropy
+
+    # Excess rises on [0, chance] and is log K - conditional_entropy > 0 at its right end, up to rounding.
+    return chance if excess(chance) <= 0.0 else float(brentq(excess, 0.0, chance, xtol=1e-14))

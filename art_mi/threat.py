@@ -1,0 +1,127 @@
+"""The threat model: which inputs an attacker may put in the place of a given one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NORMS = (math.inf, 2, 1)
+
+
+@dataclass(frozen=True)
+class NormBall:
+    """All inputs within `eps` of a given one in an l_p norm and inside the box `clip_values`, in raw input units.
+
+    Every method works on batches `(n, ...)`, each sample in its own ball, on the device and in the dtype of its inputs.
+
+    :param norm: `inf` (or `"inf"`), 2 or 1.
+    :param eps: Radius, at least 0.
+    :param clip_values: Least and largest allowed value of the features, numbers or arrays that broadcast against one
+        sample; None for no box.
+    :raises ValueError: If `norm` or `eps` breaks its rule.
+    """
+
+    norm: float | str = math.inf
+    eps: float = 0.3
+    clip_values: tuple[Any, Any] | None = None
+
+    def __post_init__(self) -> None:
+        norm = math.inf if self.norm == "inf" else self.norm
+        if norm not in NORMS:
+            raise ValueError(f"`norm` must be inf, 2 or 1, got {self.norm!r}.")
+        if not (self.eps >= 0 and math.isfinite(self.eps)):
+            raise ValueError(f"`eps` must be non-negative and finite, got {self.eps}.")
+        object.__setattr__(self, "norm", norm)
+        object.__setattr__(self, "eps", float(self.eps))
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """A point of the ball and box around `x` near `x_adv`: the nearest of the ball, then of the box.
+
+        The result is inside both to the last bit: what rounding adds beyond the radius is taken back.
+
+        :param x_adv: Points of shape `(n, ...)`.
+        :param x: Centres of the same shape, inside the box.
+        :return: Points of the same shape.
+        """
+        delta = self._shrink((x_adv - x).flatten(1)).view_as(x)
+        moved = x + delta
+        # Sums round: step one unit in the last place towards the centre wherever the move came out longer than asked.
+        moved = torch.where((moved - x).abs() > delta.abs(), torch.nextafter(moved, x), moved)
+        if self.clip_values is None:
+            return moved
+        low, high = self._box(x)
+        return torch.minimum(torch.maximum(moved, low), high)
+
+    def steepest(self, grad: Tensor, x: Tensor | None = None) -> Tensor:
+        """The step of norm 1 along which a function with gradient `grad` rises fastest.
+
+        l_inf: the sign. l_2: the gradient over its length. l_1: the largest component alone. Components that the box
+        forbids are left out where `x` is given. A zero gradient gives a zero step.
+
+        :param grad: Gradients of shape `(n, ...)`.
+        :param x: Where the step starts, to respect the box.
+        :return: Steps of the same shape.
+        """
+        if x is not None and self.clip_values is not None:
+            low, high = self._box(x)
+            grad = torch.where(((x >= high) & (grad > 0)) | ((x <= low) & (grad < 0)), 0.0, grad)
+        if self.norm == math.inf:
+            return grad.sign()
+        flat = grad.flatten(1)
+        if self.norm == 2:
+            # Scaled first, so that neither tiny nor huge gradients lose their direction to under- or overflow.
+            scaled = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+            return (scaled / scaled.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)).view_as(grad)
+        largest = flat.abs().argmax(1, keepdim=True)
+        return torch.zeros_like(flat).scatter(1, largest, flat.gather(1, largest).sign()).view_as(grad)
+
+    def random_start(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Points drawn uniformly from the balls around `x`, then clipped to the box.
+
+        :param x: Centres of shape `(n, ...)`.
+        :param generator: Source of randomness on the device of `x`.
+        :return: Points of the same shape.
+        """
+        flat = x.flatten(1)
+        draw = {"generator": generator, "device": x.device, "dtype": x.dtype}
+        if self.norm == math.inf:
+            delta = 2 * torch.rand(flat.shape, **draw) - 1
+        else:
+            n, d = flat.shape
+            # Uniform on the sphere times U^(1/d) is uniform in the ball; l_1 takes Laplace instead of normal variates.
+            uniform = torch.rand((n, 1), **draw)
+            delta = torch.randn(flat.shape, **draw)
+            if self.norm == 1:
+                delta = delta.sign() * -torch.rand(flat.shape, **draw).clamp_min(torch.finfo(x.dtype).tiny).log()
+            delta = uniform ** (1 / d) * delta / delta.norm(p=float(self.norm), dim=1, keepdim=True)
+        return self.project(x + self.eps * delta.view_as(x), x)
+
+    def _box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.clip_values is not None
+        low, high = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in self.clip_values)
+        return low, high
+
+    def _shrink(self, delta: Tensor) -> Tensor:
+        """Nearest points `(n, d)` of the centred ball."""
+        if self.norm == math.inf:
+            return delta.clamp(-self.eps, self.eps)
+        slack = 1 - 8 * torch.finfo(delta.dtype).eps  # norms are sums that round
+        if self.norm == 2:
+            length = delta.norm(dim=1, keepdim=True)
+            return torch.where(length > self.eps * slack, delta * (self.eps * slack / length), delta)
+        size = delta.abs()
+        outside = size.sum(1, keepdim=True) > self.eps * slack
+        return torch.where(outside, delta.sign() * (size - self._threshold(size, self.eps * slack)).clamp_min(0), delta)
+
+    @staticmethod
+    def _threshold(size: Tensor, radius: float) -> Tensor:
+        """Soft threshold that brings non-negative rows to sum `radius` (Duchi et al. 2008, figure 1)."""
+        ordered = size.sort(1, descending=True).values
+        excess = ordered.cumsum(1) - radius
+        count = torch.arange(1, size.shape[1] + 1, device=size.device, dtype=size.dtype)
+        last = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1) - 1
+        return excess.gather(1, last) / (last + 1)
