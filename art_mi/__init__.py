@@ -1,0 +1,19 @@
+"""Worst-case mutual information for the Adversarial Robustness Toolbox."""
+
+from art_mi.estimation import estimate_mutual_information
+from art_mi.metrics import WorstCaseMIEstimator, representation_vulnerability
+from art_mi.results import Flag, MIEstimate, RepresentationVulnerability
+from art_mi.risk import adversarial_accuracy_upper_bound, adversarial_risk_lower_bound
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Flag",
+    "MIEstimate",
+    "RepresentationVulnerability",
+    "WorstCaseMIEstimator",
+    "adversarial_accuracy_upper_bound",
+    "adversarial_risk_lower_bound",
+    "estimate_mutual_information",
+    "representation_vulnerability",
+]

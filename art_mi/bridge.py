@@ -51,7 +51,7 @@ def named_layer(model: nn.Module, layer: str) -> nn.Module:
     :param layer: A name of `model.named_modules()`.
     :raises ValueError: If there is none; the message lists close names.
     """
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     modules.pop("", None)
     if layer in modules:
         return modules[layer]
@@ -70,7 +70,8 @@ def outputs(classifier: PyTorchClassifier, x: Tensor) -> Tensor:
         if operation.apply_predict:
             x, _ = operation.forward(x, None)
     out = classifier.model(x)
-    return out[-1] if isinstance(out, list | tuple) else out
+    last: Tensor = out[-1] if isinstance(out, list | tuple) else out
+    return last
 
 
 @contextmanager
@@ -201,15 +202,18 @@ def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     :param classifier: Gives device and number of classes.
     :param y: Index labels `(n,)` or `(n, 1)`, one-hot or soft labels `(n, nb_classes)`; array, tensor or list.
     :param n: Number of samples they must match.
+    :raises TypeError: If the labels are not numbers.
     :raises ValueError: If the shape or a label is out of range.
     """
     labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    if labels.dtype.kind not in "biuf":
+        raise TypeError(f"`y` must be numeric, got an array of {labels.dtype}.")
     if labels.ndim not in (1, 2) or len(labels) != n:
         raise ValueError(f"`y` must hold one label for each of the {n} samples, got shape {labels.shape}.")
     if labels.ndim == 2 and labels.shape[1] not in (1, classifier.nb_classes):
         raise ValueError(f"`y` must have 1 or {classifier.nb_classes} columns, got {labels.shape[1]}.")
     index = check_and_transform_label_format(labels, classifier.nb_classes, return_one_hot=False).reshape(-1)
-    if not np.array_equal(index, index.astype(np.int64)) or index.min() < 0 or index.max() >= classifier.nb_classes:
+    if (index != np.round(index)).any() or index.min() < 0 or index.max() >= classifier.nb_classes:
         most = classifier.nb_classes - 1
         raise ValueError(f"`y` must hold integers from 0 to {most}, got values from {index.min()} to {index.max()}.")
     return torch.as_tensor(index.astype(np.int64), device=classifier.device)

@@ -143,7 +143,7 @@ def read_channel(
     y: Tensor | None = None,
     generator: torch.Generator,
     nb_noise: int = 2,
-    block: int = 2048,
+    block: int = 1024,
 ) -> ChannelReading:
     """Two-sided information of Z = z + `noise_std` N over the samples, without gradient.
 

@@ -226,11 +226,14 @@ def _estimate(
     sizes = np.array([len(s.report) for s in splits], dtype=float)
     share = sizes / sizes.sum()
     values = {name: float(share @ [r.values[name] for r in readings]) for name in readings[0].values}
-    replicates = share @ np.stack([r.replicates[bound] for r in readings])
+    ceiling, nb_report = math.log(sizes.min()), int(sizes.sum())
+    excess = float(share @ fit_values) - values["donsker_varadhan"]
+    # No n samples can show more than log n with confidence (https://arxiv.org/abs/1811.04251), and a lower bound that
+    # is cut off stays one.
+    values = {name: min(other, ceiling) for name, other in values.items()}
+    replicates = np.minimum(share @ np.stack([r.replicates[bound] for r in readings]), ceiling)
     value, fit_value = values[bound], float(share @ fit_values)
     low, high = np.quantile(replicates, [0.025, 0.975])
-    ceiling, nb_report = math.log(sizes.min()), int(sizes.sum())
-    excess = fit_value - values["donsker_varadhan"]
     flags = {
         Flag.SATURATED: value > 0.8 * ceiling,
         # More than a tenth of a nat or a quarter of the fitted value, and more than sampling explains

@@ -15,7 +15,9 @@ from art_mi.bounds import BOUNDS, split_pairs
 from art_mi.critics import Critic
 
 
-def block_scores(critic: nn.Module, x: Tensor, z: Tensor, size: int | None = None) -> Tensor:
+def block_scores(
+    critic: nn.Module, x: Tensor, z: Tensor, size: int | None = None, *, x_side: Tensor | None = None
+) -> Tensor:
     """Scores of consecutive squares of pairs, a stack every bound accepts, at a cost linear in the number of samples.
 
     :param critic: A critic.
@@ -23,6 +25,7 @@ def block_scores(critic: nn.Module, x: Tensor, z: Tensor, size: int | None = Non
     :param z: Shape `(n, d)`.
     :param size: Side of the squares, at most n; by default the critic's `train_block`. Where it does not divide n, the
         last square reaches back into the one before it.
+    :param x_side: The critic's x side where it was computed before; `x` then gives no more than the number of samples.
     :return: Scores of shape `(ceil(n / size), size, size)`.
     """
     n = len(x)
@@ -31,7 +34,8 @@ def block_scores(critic: nn.Module, x: Tensor, z: Tensor, size: int | None = Non
     starts = torch.arange(0, n, size, device=x.device).clamp(max=n - size)
     index = starts[:, None] + rows
     if isinstance(critic, Critic):
-        return critic.scores(critic.x_side(x)[index], critic.z_side(z)[index])
+        kept = critic.x_side(x) if x_side is None else x_side
+        return critic.scores(kept[index], critic.z_side(z)[index])
     return torch.stack([critic(x[i], z[i]) for i in index])
 
 

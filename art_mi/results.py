@@ -116,7 +116,7 @@ class MIEstimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for JSON; bootstrap replicates are left out."""
-        return _plain(self)
+        return _fields(self)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """JSON text of :meth:`to_dict`, written to `path` where one is given."""
@@ -196,7 +196,7 @@ class RepresentationVulnerability:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for JSON."""
-        return _plain(self)
+        return _fields(self)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """JSON text of :meth:`to_dict`, written to `path` where one is given."""
@@ -267,9 +267,13 @@ def conversion(unit: str, to: str) -> float:
     return UNITS[to] / UNITS[unit]
 
 
+def _fields(result: MIEstimate | RepresentationVulnerability) -> dict[str, Any]:
+    return {f.name: _plain(getattr(result, f.name)) for f in fields(result) if f.name != "replicates"}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, MIEstimate | RepresentationVulnerability):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "replicates"}
+        return _fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

@@ -60,12 +60,14 @@ class NormBall:
         """The step of norm 1 along which a function with gradient `grad` rises fastest.
 
         l_inf: the sign. l_2: the gradient over its length. l_1: the largest component alone. Components that the box
-        forbids are left out where `x` is given. A zero gradient gives a zero step.
+        forbids are left out where `x` is given. A zero gradient gives a zero step; NaN counts as zero and an infinite
+        component as the largest number.
 
         :param grad: Gradients of shape `(n, ...)`.
         :param x: Where the step starts, to respect the box.
         :return: Steps of the same shape.
         """
+        grad = grad.nan_to_num()
         if x is not None and self.clip_values is not None:
             low, high = self._box(x)
             grad = torch.where(((x >= high) & (grad > 0)) | ((x <= low) & (grad < 0)), 0.0, grad)
@@ -109,19 +111,25 @@ class NormBall:
         """Nearest points `(n, d)` of the centred ball."""
         if self.norm == math.inf:
             return delta.clamp(-self.eps, self.eps)
-        slack = 1 - 8 * torch.finfo(delta.dtype).eps  # norms are sums that round
+        radius = self.eps * (1 - 8 * torch.finfo(delta.dtype).eps)  # norms are sums that round
+        size = delta.double().abs()  # a threshold is a difference of sums: in float32 it would miss the radius
         if self.norm == 2:
-            length = delta.norm(dim=1, keepdim=True)
-            return torch.where(length > self.eps * slack, delta * (self.eps * slack / length), delta)
-        size = delta.abs()
-        outside = size.sum(1, keepdim=True) > self.eps * slack
-        return torch.where(outside, delta.sign() * (size - self._threshold(size, self.eps * slack)).clamp_min(0), delta)
+            # Scaled first: squares of tiny and huge moves under- or overflow.
+            largest = size.amax(1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+            length = (size / largest).norm(dim=1, keepdim=True) * largest
+            shrunk = size * (radius / length)
+        else:
+            length = size.sum(1, keepdim=True)
+            shrunk = self._soft_threshold(size, radius)
+        return torch.where(length > radius, delta.sign() * shrunk.to(delta.dtype), delta)
 
     @staticmethod
-    def _threshold(size: Tensor, radius: float) -> Tensor:
-        """Soft threshold that brings non-negative rows to sum `radius` (Duchi et al. 2008, figure 1)."""
+    def _soft_threshold(size: Tensor, radius: float) -> Tensor:
+        """Non-negative rows less the threshold that brings their sum to `radius` (Duchi et al. 2008, figure 1)."""
+        # In distances from the row's largest, which cancel nothing; what lies `radius` below it vanishes anyway.
+        size = (size - size.amax(1, keepdim=True)).clamp_min(-radius)
         ordered = size.sort(1, descending=True).values
         excess = ordered.cumsum(1) - radius
         count = torch.arange(1, size.shape[1] + 1, device=size.device, dtype=size.dtype)
         last = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1) - 1
-        return excess.gather(1, last) / (last + 1)
+        return (size - excess.gather(1, last) / (last + 1)).clamp_min(0)

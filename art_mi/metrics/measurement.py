@@ -68,30 +68,37 @@ class Problem:
         return torch.cat(parts)
 
     def attack(
-        self, objective: Objective, x: Tensor, generator: torch.Generator, max_iter: int | None = None
+        self,
+        objective: Objective,
+        x: Tensor,
+        generator: torch.Generator,
+        *,
+        max_iter: int | None = None,
+        start: Tensor | None = None,
     ) -> Tensor:
-        """Perturbed inputs on which `objective` is high: the best of the start at `x` and the random ones.
+        """Perturbed inputs on which `objective` is high: the best of the usual start and the random ones.
 
         :param objective: Maps `(n, ...)` to one value, or one a sample.
         :param x: Clean inputs `(n, ...)`.
         :param generator: Source of the random starts.
         :param max_iter: Number of steps, the problem's by default.
+        :param start: Where to start, `x` by default.
         """
-        iterations = self.max_iter if max_iter is None else max_iter
-        if self.ball.eps == 0 or iterations == 0:
+        steps = self.max_iter if max_iter is None else max_iter
+        if self.ball.eps == 0 or steps == 0:
             return x.clone()
-        step = self._schedule(iterations) if self.eps_step is None else self.eps_step
-        best = ascend(objective, x, self.ball, eps_step=step, max_iter=iterations)
+        size = self._schedule(steps) if self.eps_step is None else self.eps_step
+        best = ascend(objective, x, self.ball, eps_step=size, max_iter=steps, start=start)
         for _ in range(self.num_random_init):
-            start = self.ball.random_start(x, generator)
-            other = ascend(objective, x, self.ball, eps_step=step, max_iter=iterations, start=start)
+            other = self.ball.random_start(x, generator)
+            other = ascend(objective, x, self.ball, eps_step=size, max_iter=steps, start=other)
             with torch.no_grad():
                 better = (objective(other) > objective(best)).view(-1, *[1] * (x.ndim - 1))
             best = torch.where(better, other, best)
         return best
 
-    def _schedule(self, iterations: int) -> Callable[[int], float]:
-        return lambda step: 5 * self.ball.eps / iterations * (1 - step / iterations)
+    def _schedule(self, steps: int) -> Callable[[int], float]:
+        return lambda step: 5 * self.ball.eps / steps * (1 - step / steps)
 
     def progress(self, steps: Iterable[T], description: str) -> Iterable[T]:
         """The same steps behind a progress bar."""

@@ -21,10 +21,13 @@ from art_mi.intervals import bootstrap, percentile_interval
 from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
 from art_mi.results import Flag, MIEstimate
 
-BLOCK = 2048  # samples whose perturbations are sought jointly
+BLOCK = 1024  # samples whose perturbations are sought jointly
 WIDE = 0.2
 
-CEILING = "no classifier on the noisy representation is more accurate on these perturbed inputs (upper bound of the information)"
+CEILING = (
+    "no classifier on the noisy representation is more accurate on these perturbed inputs: it comes from the upper bound "
+    "of their information"
+)
 
 
 def measure(problem: Problem, noise_std: Sequence[float], noise: str) -> list[Measurement]:
@@ -34,16 +37,21 @@ def measure(problem: Problem, noise_std: Sequence[float], noise: str) -> list[Me
     that move jointly; the reading draws fresh noise.
 
     :param problem: What to measure.
-    :param noise_std: Noise levels, relative to the clean representation's overall standard deviation, so that the result
-        does not change when the representation is scaled.
+    :param noise_std: Noise levels, relative to the clean representation's overall standard deviation, so that the
+        result does not change when the representation is scaled.
     :param noise: `"gaussian"` or `"uniform"`.
-    :raises ValueError: If the representation is constant.
     """
     z = in_batches(problem.represent, problem.x, problem.batch_size)
-    scale = float(z.double().var(0, correction=0).mean().sqrt())
-    if scale == 0 or not math.isfinite(scale):
-        raise ValueError(f"`layer` must give a representation that varies, got standard deviation {scale} on `x`.")
+    scale = overall_std(z)
     return [_measure_at(problem, z, level, level * scale, noise) for level in noise_std]
+
+
+def overall_std(z: Tensor) -> float:
+    """Root mean square over the coordinates of their standard deviations.
+
+    :param z: Representations of shape `(n, d)`.
+    """
+    return float(z.double().var(0, correction=0).mean().sqrt())
 
 
 def _measure_at(problem: Problem, z: Tensor, level: float, sigma: float, noise: str) -> Measurement:
@@ -54,7 +62,7 @@ def _measure_at(problem: Problem, z: Tensor, level: float, sigma: float, noise: 
     normal = worst = _estimate(problem, normal_reading)
     reading, x_adv = normal_reading, problem.x
     if problem.ball.eps > 0:
-        moved = _worst_inputs(problem, sigma)
+        moved = worst_inputs(problem, sigma)
         moved_reading = read(in_batches(problem.represent, moved, problem.batch_size))
         if moved_reading.upper < normal_reading.upper:
             reading, x_adv = moved_reading, moved
@@ -77,7 +85,12 @@ def _measure_at(problem: Problem, z: Tensor, level: float, sigma: float, noise: 
     )
 
 
-def _worst_inputs(problem: Problem, sigma: float) -> Tensor:
+def worst_inputs(problem: Problem, sigma: float) -> Tensor:
+    """Perturbed inputs `(n, ...)` on which the representation seen through Gaussian noise says least.
+
+    :param problem: What to attack.
+    :param sigma: Standard deviation of the noise in the units of the representation.
+    """
     generator = problem.generator()
     x_adv = problem.x.clone()
 

@@ -40,7 +40,7 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
     :param max_codes: Most codes that are attacked for, the most frequent ones.
     :raises ValueError: If the representation has one code only.
     """
-    code = CODES.get(codes, codes) if isinstance(codes, str) else codes
+    code = CODES[codes] if isinstance(codes, str) else codes
     encode = partial(_rows, code)
     z = in_batches(problem.represent, problem.x, problem.batch_size)
     table, clean, counts = encode(z).unique(dim=0, return_inverse=True, return_counts=True)
@@ -65,9 +65,7 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
     return Measurement(
         normal=normal,
         worst_case=worst,
-        vulnerability=difference(
-            normal, worst, "low where the attack is weak; counted exactly on the samples otherwise"
-        ),
+        vulnerability=difference(normal, worst, "low where the attack is weak; else exact on the samples"),
         ceiling_information=worst.value,
         ceiling_direction=CEILING,
         label_information=label,

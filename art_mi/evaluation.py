@@ -1,0 +1,95 @@
+"""Clean and attacked accuracy with ART's attacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from art.attacks import EvasionAttack
+from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescentPyTorch
+from art.estimators.classification import PyTorchClassifier
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from art_mi.bridge import evaluating
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of samples classified correctly, over all samples.
+
+    :param value: Accuracy in [0, 1].
+    :param confidence_interval: 95 % Wilson interval.
+    :param nb_samples: Number of samples.
+    """
+
+    value: float
+    confidence_interval: tuple[float, float]
+    nb_samples: int
+
+
+def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion.
+
+    :param correct: Number of successes.
+    :param n: Number of trials.
+    :param level: Coverage.
+    """
+    z = float(ndtri((1 + level) / 2))
+    centre = (correct + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(correct * (n - correct) / n + z * z / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def accuracy(classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64]) -> Accuracy:
+    """Accuracy on inputs as they are.
+
+    :param classifier: ART classifier; its modes are left as found.
+    :param x: Inputs `(n, *input_shape)`.
+    :param y: Index labels `(n,)`.
+    """
+    with evaluating(classifier.model):
+        correct = int((classifier.predict(x).argmax(1) == y).sum())
+    return Accuracy(correct / len(x), wilson_interval(correct, len(x)), len(x))
+
+
+def attacked_accuracy(
+    classifier: PyTorchClassifier, attack: EvasionAttack, x: NDArray[np.float32], y: NDArray[np.int64]
+) -> Accuracy:
+    """Accuracy on inputs that an ART attack perturbed, over all samples.
+
+    :param classifier: ART classifier; its modes are left as found.
+    :param attack: Untargeted attack on that classifier.
+    :param x: Inputs `(n, *input_shape)`.
+    :param y: Index labels `(n,)`.
+    """
+    modes = [(module, module.training) for module in classifier.model.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in classifier.model.parameters()]
+    try:
+        return accuracy(classifier, attack.generate(x, y), y)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, grad in gradients:
+            parameter.grad = grad
+
+
+def standard_attacks(classifier: PyTorchClassifier, eps: float, batch_size: int = 256) -> Mapping[str, EvasionAttack]:
+    """PGD-20 and APGD-CE in l_inf.
+
+    :param classifier: ART classifier.
+    :param eps: Radius in raw input units.
+    :param batch_size: Samples attacked at once.
+    """
+    common: dict[str, Any] = {"eps": eps, "batch_size": batch_size, "verbose": False}
+    return {
+        "PGD-20": ProjectedGradientDescentPyTorch(
+            classifier, eps_step=eps / 8, max_iter=20, num_random_init=1, **common
+        ),
+        "APGD-CE": AutoProjectedGradientDescent(
+            classifier, eps_step=2 * eps, max_iter=50, nb_random_init=1, loss_type="cross_entropy", **common
+        ),
+    }

@@ -1,0 +1,272 @@
+"""Representation vulnerability of an ART classifier."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from art.attacks.evasion import ProjectedGradientDescent
+from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_pytorch import (
+    ProjectedGradientDescentPyTorch,
+)
+from art.estimators.classification import PyTorchClassifier
+from art.evaluations.evaluation import Evaluation
+from torch import Tensor
+
+from art_mi import bridge
+from art_mi.channels import RATIOS, entropy
+from art_mi.metrics import critic, noisy, quantised
+from art_mi.metrics.measurement import FEWEST_PAIRS, Measurement, Problem
+from art_mi.results import UNITS, Flag, RepresentationVulnerability
+from art_mi.risk import adversarial_accuracy_upper_bound
+from art_mi.threat import NormBall
+
+METHODS = ("noisy", "critic", "quantised")
+ATTACKS = (ProjectedGradientDescent, ProjectedGradientDescentPyTorch)
+
+
+class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
+    """Normal and worst-case mutual information between inputs and a representation, their drop, and what it allows.
+
+    | Paper link: https://arxiv.org/abs/2002.11798
+    """
+
+    def __init__(
+        self,
+        eps: float | None = None,
+        *,
+        attack: ProjectedGradientDescent | ProjectedGradientDescentPyTorch | None = None,
+        norm: float | str = math.inf,
+        eps_step: float | None = None,
+        max_iter: int = 40,
+        num_random_init: int = 0,
+        batch_size: int = 256,
+        layer: str | None = None,
+        method: str = "noisy",
+        noise_std: float | Sequence[float] = 1.0,
+        noise: str = "gaussian",
+        codes: str | Callable[[Tensor], Any] = "argmax",
+        max_codes: int = 128,
+        attack_steps: int = 3,
+        detach_input: bool = False,
+        warm_start: bool = False,
+        max_steps: int = 200,
+        robust_accuracy: float | None = None,
+        unit: str = "nats",
+        random_state: int = 0,
+        verbose: bool = True,
+    ) -> None:
+        """Create a :class:`.WorstCaseMIEstimator` instance.
+
+        :param eps: Radius of the threat model in raw input units; or give `attack`.
+        :param attack: An ART projected-gradient attack, from which `norm`, `eps`, `eps_step`, `max_iter`,
+            `num_random_init` are read; it is not changed.
+        :param norm: inf (or `"inf"`), 2 or 1.
+        :param eps_step: Step size in raw input units; by default it falls linearly from 5 eps / max_iter to zero.
+        :param max_iter: Steps of an attack.
+        :param num_random_init: Random starts beside the one at the clean input.
+        :param batch_size: Most samples through the network at once.
+        :param layer: Dotted name of the submodule whose output is the representation; the model's output by default.
+        :param method: `"noisy"` (two-sided and critic-free, Z = g(X) + sigma N), `"critic"` (the paper's) or
+            `"quantised"` (exact entropy of codes).
+        :param noise_std: Noise level of `"noisy"` relative to the clean representation's overall standard deviation; a
+            sequence gives a sweep, its first level being the headline.
+        :param noise: `"gaussian"` or `"uniform"`, the noise of `"noisy"`.
+        :param codes: Codes of `"quantised"`: `"argmax"`, `"sign"` or a callable from `(n, d)` to integers `(n,)` or
+            `(n, k)`.
+        :param max_codes: Most codes of `"quantised"` that samples are driven to, the most frequent ones.
+        :param attack_steps: Attack steps a training batch of `"critic"`.
+        :param detach_input: Attack through the representation only, as the paper's published code does (`"critic"`).
+        :param warm_start: Keep perturbations from batch to batch (`"critic"`).
+        :param max_steps: Training steps of each critic.
+        :param robust_accuracy: Accuracy in [0, 1] measured under an attack of the same strength, to hold against the
+            ceiling.
+        :param unit: `"nats"` or `"bits"`.
+        :param random_state: Seed. Global random state is neither used nor changed.
+        :param verbose: Show progress bars.
+        :raises TypeError: If `attack` is not a projected-gradient attack.
+        :raises ValueError: If a value breaks its rule; the message names it.
+        """
+        if attack is not None:
+            if eps is not None:
+                raise ValueError(f"`eps` must be left out where `attack` is given, got {eps}.")
+            if not isinstance(attack, ATTACKS):
+                raise TypeError(f"`attack` must be an ART ProjectedGradientDescent, got {type(attack).__name__}.")
+            norm, eps, eps_step = attack.norm, attack.eps, attack.eps_step
+            max_iter, num_random_init = attack.max_iter, attack.num_random_init
+        if not isinstance(eps, int | float):
+            raise ValueError(f"`eps` must be a number, or `attack` be given, got {eps!r}.")
+        levels = (noise_std,) if isinstance(noise_std, int | float) else tuple(noise_std)
+        NormBall(norm, eps)
+        _one_of("method", method, METHODS)
+        _one_of("noise", noise, tuple(RATIOS))
+        _one_of("unit", unit, tuple(UNITS))
+        if isinstance(codes, str):
+            _one_of("codes", codes, tuple(quantised.CODES))
+        elif not callable(codes):
+            raise TypeError(f"`codes` must be a name or a callable, got {type(codes).__name__}.")
+        for name, value, least in (
+            ("max_iter", max_iter, 1),
+            ("num_random_init", num_random_init, 0),
+            ("batch_size", batch_size, 1),
+            ("max_codes", max_codes, 1),
+            ("attack_steps", attack_steps, 1),
+            ("max_steps", max_steps, 1),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
+        if eps_step is not None and not 0 < eps_step < math.inf:
+            raise ValueError(f"`eps_step` must be positive, got {eps_step}.")
+        if not levels or not all(0 < level < math.inf for level in levels):
+            raise ValueError(f"`noise_std` must be positive, got {noise_std}.")
+        if robust_accuracy is not None and not 0 <= robust_accuracy <= 1:
+            raise ValueError(f"`robust_accuracy` must lie between 0 and 1, got {robust_accuracy}.")
+        self.norm, self.eps, self.eps_step = norm, float(eps), eps_step
+        self.max_iter, self.num_random_init, self.batch_size = max_iter, num_random_init, batch_size
+        self.layer, self.method, self.noise_std, self.noise = layer, method, levels, noise
+        self.codes, self.max_codes = codes, max_codes
+        self.critic_options = critic.CriticOptions(attack_steps, detach_input, warm_start, max_steps)
+        self.robust_accuracy, self.unit = robust_accuracy, unit
+        self.random_state, self.verbose = random_state, verbose
+
+    def evaluate(self, classifier: PyTorchClassifier, x: Any, y: Any = None) -> RepresentationVulnerability:
+        """Measure a classifier's representation on samples.
+
+        The classifier's modes, weights, gradients and hooks and the inputs are as before afterwards, also after an
+        error or an interrupt.
+
+        :param classifier: ART `PyTorchClassifier`, whose `clip_values` and PyTorch preprocessing are honoured.
+        :param x: Raw inputs `(n, *input_shape)`: array, tensor, or `DataLoader` of inputs or (input, label) pairs.
+        :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels, for the label-aware ceiling and the accuracy.
+        :return: The result; with several noise levels that of the first, all of them in its `sweep`.
+        :raises TypeError: If `classifier` is not an ART `PyTorchClassifier` or `x` not numeric.
+        :raises ValueError: If an argument breaks its rule; the message names it.
+        """
+        bridge.check_classifier(classifier)
+        if self.layer is not None:
+            bridge.named_layer(classifier.model, self.layer)
+        y = bridge.loader_labels(x) if y is None else y
+        inputs = bridge.input_tensor(classifier, x)
+        if len(inputs) < FEWEST_PAIRS:
+            raise ValueError(f"`x` must hold at least {FEWEST_PAIRS} samples, got {len(inputs)}.")
+        labels = None if y is None else bridge.label_tensor(classifier, y, len(inputs))
+        with bridge.representation(classifier, self.layer) as represent:
+            problem = Problem(
+                classifier=classifier,
+                layer=self.layer,
+                represent=represent,
+                x=inputs,
+                y=labels,
+                ball=bridge.norm_ball(classifier, self.norm, self.eps),
+                eps_step=self.eps_step,
+                max_iter=self.max_iter,
+                num_random_init=self.num_random_init,
+                batch_size=self.batch_size,
+                random_state=self.random_state,
+                verbose=self.verbose,
+            )
+            _check_representation(problem)
+            blind = bridge.blind_fraction(represent, inputs, self.batch_size, self.random_state)
+            results = [self._result(problem, measured, blind) for measured in self._measure(problem)]
+        first = results[0]
+        if len(results) > 1:
+            first = RepresentationVulnerability(**{**vars(first), "sweep": tuple(results)})
+        return first.in_unit(self.unit)
+
+    __call__ = evaluate
+
+    def _measure(self, problem: Problem) -> list[Measurement]:
+        if self.method == "noisy":
+            return noisy.measure(problem, self.noise_std, self.noise)
+        if self.method == "critic":
+            return [critic.measure(problem, self.critic_options)]
+        return [quantised.measure(problem, self.codes, self.max_codes)]
+
+    def _result(self, problem: Problem, measured: Measurement, blind: float) -> RepresentationVulnerability:
+        ceilings = _ceilings(problem, measured)
+        flags = set(measured.vulnerability.flags)
+        if blind > 0.01 and problem.ball.eps > 0:
+            flags.add(Flag.ZERO_GRADIENT)
+        slack = 3 * math.sqrt(0.25 / len(problem.x))
+        accuracies = [a for a in (measured.measured_accuracy, self.robust_accuracy) if a is not None]
+        if any(accuracy > min(ceilings.values()) + slack for accuracy in accuracies):
+            flags.add(Flag.CONTRADICTION)
+        settings = {
+            "norm": float(problem.ball.norm),
+            "eps": self.eps,
+            "eps_step": self.eps_step if self.eps_step is not None else "5 eps / max_iter, falling linearly to 0",
+            "max_iter": self.max_iter,
+            "num_random_init": self.num_random_init,
+            "batch_size": self.batch_size,
+            "clip_values": None if problem.ball.clip_values is None else [v.tolist() for v in problem.ball.clip_values],
+            "blind_fraction": blind,
+            **measured.settings,
+        }
+        return RepresentationVulnerability(
+            normal=measured.normal,
+            worst_case=measured.worst_case,
+            vulnerability=measured.vulnerability,
+            accuracy_ceiling=ceilings["exact"],
+            ceilings=ceilings,
+            ceiling_direction=measured.ceiling_direction,
+            method=self.method,
+            layer=self.layer,
+            flags=tuple(flag for flag in Flag if flag in flags),
+            settings=settings,
+            measured_accuracy=measured.measured_accuracy,
+            own_critic=measured.own_critic,
+        )
+
+
+def representation_vulnerability(classifier: PyTorchClassifier, x: Any, y: Any = None, **kwargs: Any) -> float:
+    """RV of a classifier's representation as a number, in the style of `art.metrics`.
+
+    | Paper link: https://arxiv.org/abs/2002.11798 (definition 3.1)
+
+    :param classifier: ART `PyTorchClassifier`.
+    :param x: Raw inputs `(n, *input_shape)`.
+    :param y: Labels, which the number itself does not need.
+    :param kwargs: Arguments of :class:`.WorstCaseMIEstimator`; `eps` or `attack` must be among them.
+    :return: Representation vulnerability in nats, or in bits with `unit="bits"`.
+    :raises TypeError: If a keyword is unknown.
+    """
+    known = inspect.signature(WorstCaseMIEstimator).parameters
+    for name in kwargs:
+        if name not in known:
+            raise TypeError(f"`{name}` must be an argument of WorstCaseMIEstimator: {', '.join(known)}.")
+    return WorstCaseMIEstimator(**kwargs).evaluate(classifier, x, y).vulnerability.value
+
+
+def _one_of(name: str, value: Any, names: tuple[str, ...]) -> None:
+    if value not in names:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, names))}, got {value!r}.")
+
+
+def _check_representation(problem: Problem) -> None:
+    z = bridge.in_batches(problem.represent, problem.x, problem.batch_size)
+    if not bool(torch.isfinite(z).all()):
+        raise ValueError("`layer` must give finite numbers, got NaN or infinity on `x`.")
+    if bool((z == z[:1]).all()):
+        raise ValueError("`layer` must give a representation that varies, got a constant one on `x`.")
+
+
+def _ceilings(problem: Problem, measured: Measurement) -> dict[str, float]:
+    """Accuracy ceilings by form. With labels H(Y) is counted; without, labels are taken as uniform (theorem 3.4)."""
+    nb_classes = problem.classifier.nb_classes
+    label_entropy = None
+    if problem.y is not None:
+        label_entropy = entropy(problem.y.bincount(minlength=nb_classes).cpu().numpy())
+    ceilings = {
+        "exact": adversarial_accuracy_upper_bound(
+            measured.ceiling_information, nb_classes, label_entropy=label_entropy
+        ),
+        "published": adversarial_accuracy_upper_bound(measured.ceiling_information, nb_classes, "published"),
+    }
+    if measured.label_information is not None:
+        ceilings["label_aware"] = adversarial_accuracy_upper_bound(
+            measured.label_information, nb_classes, label_entropy=label_entropy
+        )
+    return ceilings

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.integrate import quad
+from torch import Tensor
+
+from art_mi.channels import (
+    ChannelReading,
+    antithetic,
+    draw_noise,
+    entropy,
+    gaussian_ratios,
+    label_information,
+    lower_bound,
+    miller_madow,
+    minimum_entropy_cover,
+    read_channel,
+    uniform_ratios,
+    upper_bound,
+)
+
+LOG2 = math.log(2)
+RATIOS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"gaussian": gaussian_ratios, "uniform": uniform_ratios}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def read(z: Tensor, noise_std: float = 1.0, *, seed: int = 0, **options: object) -> ChannelReading:
+    return read_channel(z, noise_std, generator=generator(seed), **options)  # type: ignore[arg-type]
+
+
+# --- Z = g(X) + sigma N ---
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+def test_ratios_are_differences_of_the_log_densities(noise: str) -> None:
+    z, draw = normal(6, 3), draw_noise(noise, (6, 3), generator(1), normal(1))
+
+    def log_density(e: Tensor) -> float:
+        if noise == "gaussian":
+            return float(-(e**2).sum() / 2)
+        return 0.0 if float(e.abs().max()) <= math.sqrt(3) else -math.inf
+
+    expected = [
+        [log_density(z[i] + draw[i] - z[j]) - log_density(draw[i]) if i != j else 0.0 for j in range(6)]
+        for i in range(6)
+    ]
+    ratios = RATIOS[noise](z, draw)
+    torch.testing.assert_close(ratios, torch.tensor(expected, dtype=torch.float64))
+    assert torch.equal(ratios.diagonal(), torch.zeros(6, dtype=torch.float64))
+
+
+def test_gaussian_ratios_have_the_gradient_that_finite_differences_give() -> None:
+    z, draw = normal(5, 2).requires_grad_(), normal(5, 2, seed=1)
+    assert torch.autograd.gradcheck(lambda z: lower_bound(gaussian_ratios(z, draw)).mean(), (z,))
+    assert torch.autograd.gradcheck(lambda z: upper_bound(gaussian_ratios(z, draw)).mean(), (z,))
+
+
+@pytest.mark.parametrize("d", [2, 4])
+def test_the_two_bounds_enclose_the_information_of_a_linear_gaussian_channel(d: int) -> None:
+    weights, sigma = normal(8, d, seed=1) / math.sqrt(8), 0.7
+    truth = 0.5 * torch.logdet(torch.eye(d, dtype=torch.float64) + weights.T @ weights / sigma**2).item()
+    reading = read(normal(2000, 8) @ weights, sigma, nb_noise=1)
+    tolerance = 0.05  # about three standard errors of a mean over 2,000 samples
+    assert reading.lower - tolerance <= truth <= reading.upper + tolerance
+    assert reading.upper - reading.lower < 0.1
+
+
+def two_point_information(t: float) -> float:
+    """J(t): entropy of N(t, 1) / 2 + N(-t, 1) / 2 less that of N(0, 1), by quadrature."""
+
+    def integrand(v: float) -> float:
+        p = (math.exp(-((v - t) ** 2) / 2) + math.exp(-((v + t) ** 2) / 2)) / math.sqrt(8 * math.pi)
+        return -p * math.log(p)
+
+    return quad(integrand, -t - 12, t + 12)[0] - 0.5 * math.log(2 * math.pi * math.e)
+
+
+def two_points(half_distance: float, n: int = 600) -> Tensor:
+    return half_distance * torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(n // 2)[:, None]
+
+
+@pytest.mark.parametrize(("t", "truth"), [(1.5, 0.52678), (1.0, 0.33683), (0.5, 0.11142), (0.0, 0.0)])
+def test_two_points_in_gaussian_noise_carry_what_quadrature_says(t: float, truth: float) -> None:
+    assert two_point_information(t) == pytest.approx(truth, abs=1e-5)
+    reading = read(two_points(0.4 * t), 0.4, nb_noise=3)
+    assert reading.lower == pytest.approx(truth, abs=0.015)
+    assert reading.upper == pytest.approx(truth, abs=0.015)
+
+
+@pytest.mark.parametrize(("m", "truth"), [(0.6, 0.41589), (0.35, 0.24260), (1.5, LOG2), (0.0, 0.0)])
+def test_two_points_in_uniform_noise_carry_log_2_times_their_distance(m: float, truth: float) -> None:
+    assert truth == pytest.approx(LOG2 * min(1.0, m), abs=1e-5)
+    reading = read(two_points(m), 1 / math.sqrt(3), noise="uniform", nb_noise=3)  # uniform on [-1, 1]
+    assert reading.lower == pytest.approx(truth, abs=0.03)
+    assert reading.upper == pytest.approx(truth, abs=0.03)
+    assert np.isfinite(reading.lower_influence).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(2, 20),
+    st.integers(1, 5),
+    st.sampled_from([0.0, 1e-3, 1.0, 1e3, 1e6]),
+    st.sampled_from(["gaussian", "uniform"]),
+    st.integers(0, 1000),
+)
+def test_the_lower_bound_is_below_the_upper_and_below_log_n(
+    n: int, d: int, scale: float, noise: str, seed: int
+) -> None:
+    z = scale * normal(n, d, seed=seed)
+    reading = read(z, seed=seed, noise=noise)
+    assert reading.lower <= reading.upper + 1e-9
+    assert reading.lower <= math.log(n) + 1e-9
+    assert not math.isnan(reading.upper)
+    draw = draw_noise(noise, (n, d), generator(seed), z)
+    assert (lower_bound(RATIOS[noise](z, draw)) <= math.log(n) + 1e-12).all()
+
+
+def test_means_of_influences_are_the_bounds() -> None:
+    reading = read(normal(100, 2))
+    assert reading.lower_influence.mean() == pytest.approx(reading.lower)
+    assert reading.upper_influence.mean() == pytest.approx(reading.upper)
+    assert reading.label is None
+
+
+def reweighted(ratios: Tensor, weights: Tensor, *, leave_out: bool) -> float:
+    """The bound when sample i has mass `weights[i]`, in the outer mean and in everybody's mixture."""
+    if not leave_out:
+        return float(-(weights * (ratios + weights.log()[None, :]).logsumexp(1)).sum() / weights.sum()) + float(
+            weights.sum().log()
+        )
+    own = torch.eye(len(ratios), dtype=torch.bool)
+    mixture = (ratios + weights.log()[None, :]).masked_fill(own, -math.inf).logsumexp(1)
+    rest = (weights.sum() - weights).log()
+    return float((weights * (rest - mixture)).sum() / weights.sum())
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_influences_are_the_derivatives_under_reweighting(leave_out: bool) -> None:
+    n, seed, step = 60, 3, 1e-4
+    z = 1.5 * normal(n, 2)
+    reading = read(z, seed=seed, nb_noise=1)
+    source = generator(seed)
+    order = torch.randperm(n, generator=source)
+    draws = antithetic(draw_noise("gaussian", (n, 2), source, z))
+    ratios = [gaussian_ratios(z[order], draw) for draw in draws]
+    base = sum(reweighted(r, torch.ones(n, dtype=z.dtype), leave_out=leave_out) for r in ratios) / 2
+    assert base == pytest.approx(reading.upper if leave_out else reading.lower, abs=1e-9)
+
+    numeric = np.empty(n)
+    for i in range(n):
+        weights = torch.ones(n, dtype=z.dtype)
+        weights[i] += step
+        changed = sum(reweighted(r, weights, leave_out=leave_out) for r in ratios) / 2
+        numeric[order[i]] = (changed - base) * n / step
+    influence = reading.upper_influence if leave_out else reading.lower_influence
+    assert np.corrcoef(numeric, influence)[0, 1] > 0.99
+    if not leave_out:
+        np.testing.assert_allclose(numeric, influence - influence.mean(), atol=1e-2)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+def test_a_shift_and_a_common_scale_leave_the_information_unchanged(noise: str) -> None:
+    z, y = normal(100, 3), torch.arange(100) % 4
+    base = read(z, 0.5, noise=noise, y=y)
+    for other in (read(z + 1e3, 0.5, noise=noise, y=y), read(1e-3 * z, 0.5e-3, noise=noise, y=y)):
+        assert other.lower == pytest.approx(base.lower, abs=1e-9)
+        assert other.upper == pytest.approx(base.upper, abs=1e-9)
+        assert other.label == pytest.approx(base.label, abs=1e-9)
+
+
+def test_blocks_read_close_to_one_mixture_of_all_samples() -> None:
+    z = normal(800, 1)
+    whole, parts = read(z), read(z, block=250)
+    assert parts.lower == pytest.approx(whole.lower, abs=0.03)
+    assert parts.upper == pytest.approx(whole.upper, abs=0.03)
+
+
+def test_readings_repeat_with_their_generator_and_leave_their_input_alone() -> None:
+    z = normal(50, 2).float()
+    before = z.clone()
+    first, second = read(z), read(z)
+    assert first.lower == second.lower
+    np.testing.assert_array_equal(first.upper_influence, second.upper_influence)
+    assert torch.equal(z, before)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+def test_labels_of_far_apart_classes_are_carried_whole(noise: str) -> None:
+    y = torch.tensor([0] * 60 + [1] * 90 + [2] * 150)
+    z = 50.0 * y[:, None] + normal(300, 2)
+    reading = read(z, noise=noise, y=y)
+    assert reading.label == pytest.approx(entropy(np.array([60, 90, 150])), abs=1e-9)
+
+
+def test_labels_independent_of_the_representation_are_not_carried() -> None:
+    y = torch.randint(0, 2, (1000,), generator=generator(5))
+    reading = read(normal(1000, 1), y=y, nb_noise=1)
+    assert reading.label == pytest.approx(0.0, abs=0.01)
+
+
+def test_label_information_of_two_points_is_all_there_is() -> None:
+    y = (two_points(1.0)[:, 0] > 0).long()
+    reading = read(two_points(1.0), y=y, nb_noise=4)
+    assert reading.label == pytest.approx(reading.lower, abs=1e-9)
+
+
+def test_label_information_by_hand() -> None:
+    ratios = torch.log(torch.tensor([[1.0, 0.5, 0.25], [0.5, 1.0, 1.0], [1.0, 0.5, 1.0]], dtype=torch.float64))
+    terms = label_information(ratios, torch.tensor([0, 0, 1]))
+    expected = [math.log(1.5 / 2 / (1.75 / 3)), math.log(1.5 / 2 / (2.5 / 3)), math.log(1 / (2.5 / 3))]
+    assert terms.tolist() == pytest.approx(expected)
+    assert lower_bound(ratios).tolist() == pytest.approx([math.log(3 / t) for t in (1.75, 2.5, 2.5)])
+    assert upper_bound(ratios).tolist() == pytest.approx([math.log(2 / t) for t in (0.75, 1.5, 1.5)])
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+def test_noise_has_mean_zero_and_standard_deviation_one(noise: str) -> None:
+    draw = draw_noise(noise, (20000, 2), generator(), torch.zeros(1))
+    assert draw.dtype == torch.float32
+    assert draw.mean().item() == pytest.approx(0, abs=0.02)
+    assert draw.std().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(antithetic(draw)[0], draw)
+    assert torch.equal(antithetic(draw).sum(0), torch.zeros_like(draw))
+
+
+# --- discrete codes ---
+
+
+def test_entropies_by_hand() -> None:
+    assert entropy(np.array([1, 1, 0, 2])) == pytest.approx(1.5 * LOG2)
+    assert entropy(np.array([[5, 0], [0, 5]])) == pytest.approx(LOG2)
+    assert entropy(np.array([7])) == 0.0
+    assert math.copysign(1, entropy(np.array([7, 0]))) == 1
+    assert miller_madow(np.array([1, 1, 0, 2])) == pytest.approx(1.5 * LOG2 + 2 / 8)
+    assert miller_madow(np.array([9])) == 0.0
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=30).filter(any))
+def test_entropy_lies_between_zero_and_log_of_the_codes_seen(counts: list[int]) -> None:
+    array = np.array(counts)
+    assert -1e-12 <= entropy(array) <= math.log(np.count_nonzero(array)) + 1e-12
+    assert miller_madow(array) >= entropy(array)
+
+
+def random_reach(seed: int) -> NDArray[np.bool_]:
+    random = np.random.default_rng(seed)
+    n, k = random.integers(6, 9), random.integers(2, 6)
+    reachable = random.random((n, k)) < random.uniform(0.2, 0.8)
+    reachable[np.arange(n), random.integers(0, k, n)] = True
+    return reachable
+
+
+def least_entropy(reachable: NDArray[np.bool_]) -> float:
+    """Over every assignment there is: which code counts occur, one sample after the other."""
+    counts = {(0,) * reachable.shape[1]}
+    for row in reachable:
+        counts = {(*c[:j], c[j] + 1, *c[j + 1 :]) for c in counts for j in np.flatnonzero(row)}
+    return min(entropy(np.array(c)) for c in counts)
+
+
+def assert_valid(cover_assignment: NDArray[np.intp], value: float, reachable: NDArray[np.bool_]) -> None:
+    assert reachable[np.arange(len(reachable)), cover_assignment].all()
+    assert entropy(np.bincount(cover_assignment)) == pytest.approx(value, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_covers_agree_with_every_assignment_tried(seed: int) -> None:
+    reachable = random_reach(seed)
+    least = least_entropy(reachable)
+    exact, greedy = minimum_entropy_cover(reachable), minimum_entropy_cover(reachable, exact_up_to=0)
+    assert exact.entropy == pytest.approx(least, abs=1e-9)
+    assert exact.lower == exact.entropy
+    assert least - 1e-12 <= greedy.entropy <= least + 1
+    assert greedy.lower <= least + 1e-12
+    assert greedy.lower <= greedy.entropy
+    for cover in (exact, greedy):
+        assert_valid(cover.assignment, cover.entropy, reachable)
+
+
+def test_the_brute_force_itself_agrees_with_a_plain_product() -> None:
+    reachable = random_reach(1)[:6]
+    choices = itertools.product(*(np.flatnonzero(row) for row in reachable))
+    assert least_entropy(reachable) == pytest.approx(min(entropy(np.bincount(c)) for c in choices))
+
+
+def hypercube(d: int, flips: int) -> NDArray[np.bool_]:
+    codes = np.array(list(itertools.product([0, 1], repeat=d)))
+    return (codes[:, None] != codes[None]).sum(-1) <= flips
+
+
+@pytest.mark.parametrize(("d", "flips", "truth"), [(3, 1, LOG2), (5, 2, LOG2), (7, 1, 4 * LOG2), (7, 3, LOG2)])
+def test_perfect_codes_cover_the_hypercube(d: int, flips: int, truth: float) -> None:
+    cover = minimum_entropy_cover(hypercube(d, flips))
+    assert cover.entropy == pytest.approx(truth, abs=1e-9)
+    assert cover.lower == pytest.approx(truth, abs=1e-9)
+
+
+@pytest.mark.parametrize(("d", "flips"), [(4, 1), (6, 1), (6, 2)])
+def test_without_a_perfect_code_the_ball_volume_still_bounds_from_below(d: int, flips: int) -> None:
+    volume = sum(math.comb(d, i) for i in range(flips + 1))
+    cover = minimum_entropy_cover(hypercube(d, flips))
+    assert cover.entropy >= d * LOG2 - math.log(volume) - 1e-12
+    assert cover.lower >= d * LOG2 - math.log(volume) - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("cells", "eps", "truth"),
+    [(2, 0.25, 0.66156), (3, 0.25, 1.02818), (4, 0.25, 1.30510), (4, 0.1, 1.37372), (4, 0.5, 0.97431)],
+)
+def test_strips_at_the_steps_of_a_floor_go_to_one_side_each(cells: int, eps: float, truth: float) -> None:
+    x = (np.arange(20_000) + 0.5) * cells / 20_000
+    codes = np.arange(cells)
+    reachable = (np.floor(x - eps)[:, None] <= codes) & (codes <= np.floor(x + eps)[:, None])
+    assert minimum_entropy_cover(reachable).entropy == pytest.approx(truth, abs=1e-3)
+
+
+def test_samples_that_reach_one_code_only_stay_there() -> None:
+    codes = np.array([0, 2, 2, 1, 0, 2])
+    cover = minimum_entropy_cover(codes[:, None] == np.arange(4))
+    np.testing.assert_array_equal(cover.assignment, codes)
+    assert cover.entropy == pytest.approx(entropy(np.bincount(codes)))
+
+
+@pytest.mark.parametrize("exact_up_to", [0, 12])
+def test_a_code_that_everyone_reaches_leaves_no_information(exact_up_to: int) -> None:
+    reachable = np.eye(5, dtype=bool)
+    reachable[:, 3] = True
+    cover = minimum_entropy_cover(reachable, exact_up_to=exact_up_to)
+    assert (cover.entropy, cover.lower) == (0.0, 0.0)
+    assert (cover.assignment == 3).all()
+
+
+def test_a_sample_without_any_code_is_refused() -> None:
+    reachable = np.eye(3, dtype=bool)
+    reachable[1] = False
+    with pytest.raises(ValueError, match="`reachable` must hold a code for every sample"):
+        minimum_entropy_cover(reachable)
