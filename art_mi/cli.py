@@ -26,7 +26,7 @@ def demo(
     dataset: Literal["digits", "fashion-mnist"] = "digits",
     data_dir: str | None = None,
     out: str = "art-mi-demo",
-    nb_epochs: int = 20,
+    nb_epochs: int | None = None,
     nb_samples: int = 1800,
     random_state: int = 0,
     quiet: bool = False,
@@ -37,11 +37,12 @@ def demo(
         dataset: Data set; digits needs no download.
         data_dir: Folder of torchvision's files.
         out: Folder for index.html and results.json.
-        nb_epochs: Training epochs.
+        nb_epochs: Training epochs; 20 for digits, 2 for larger sets by default.
         nb_samples: Most images that are attacked and measured.
         random_state: Seed.
         quiet: No progress bars.
     """
+    nb_epochs = nb_epochs or (20 if dataset == "digits" else 2)
     found = run_demo(
         dataset, data_dir, nb_epochs=nb_epochs, nb_samples=nb_samples, random_state=random_state, verbose=not quiet
     )
@@ -166,7 +167,7 @@ def _samples(data: str, data_dir: str | None) -> tuple[np.ndarray[Any, Any], np.
         return content.astype(np.float32), None
     if "x" not in content:
         raise ValueError(f"`data` must hold an array `x`, got {', '.join(content.files)}.")
-    return content["x"].astype(np.float32), content["y"] if "y" in content else None
+    return content["x"].astype(np.float32), content.get("y", None)
 
 
 def _model(source: str) -> nn.Module:

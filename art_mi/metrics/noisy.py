@@ -25,8 +25,8 @@ BLOCK = 1024  # samples whose perturbations are sought jointly
 WIDE = 0.2
 
 CEILING = (
-    "no classifier on the noisy representation is more accurate on these perturbed inputs: it comes from the upper bound "
-    "of their information"
+    "no classifier on the noisy representation is more accurate on these perturbed inputs: "
+    "it comes from the upper bound of their information"
 )
 
 
