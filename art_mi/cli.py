@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
-from jsonargparse import CLI
+from jsonargparse import auto_cli
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -196,7 +196,7 @@ def main(args: list[str] | None = None) -> int:
     :return: Exit status.
     """
     try:
-        CLI([demo, estimate, selftest], args=args, as_positional=False, prog="art-mi")
+        auto_cli([demo, estimate, selftest], args=args, as_positional=False, prog="art-mi")
     except (ValueError, TypeError) as error:
         print(f"art-mi: {error}", file=sys.stderr)
         return 2

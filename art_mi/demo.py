@@ -6,6 +6,7 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +123,7 @@ def _train(
 ) -> PyTorchClassifier:
     """Adam on cross-entropy, on clean inputs or on inputs moved by five attack steps inside `ball`."""
     input_shape = data.x_train.shape[1:]
-    with torch.random.fork_rng():
-        torch.random.default_generator.manual_seed(random_state)
-        model = small_cnn(input_shape, data.nb_classes)
+    model = small_cnn(input_shape, data.nb_classes, random_state=random_state)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     loss = nn.CrossEntropyLoss()
     classifier = PyTorchClassifier(
@@ -133,24 +132,23 @@ def _train(
     generator = torch.Generator(classifier.device).manual_seed(random_state)
     x = torch.from_numpy(data.x_train).to(classifier.device)
     y = torch.from_numpy(data.y_train).to(classifier.device)
-    batches = [None] * math.ceil(len(x) / 128)
+    nb_batches = math.ceil(len(x) / 128)
     for _ in tqdm(range(nb_epochs), desc=f"train {name}", leave=False, disable=not verbose):
         order = torch.randperm(len(x), generator=generator, device=x.device)
-        for index in order.tensor_split(len(batches)):
+        for index in order.tensor_split(nb_batches):
             batch, labels = x[index], y[index]
             if ball is not None:
-                batch = ascend(
-                    lambda x_adv, labels=labels: nn.functional.cross_entropy(model(x_adv), labels, reduction="none"),
-                    batch,
-                    ball,
-                    eps_step=ball.eps / 2,
-                    max_iter=5,
-                    start=ball.random_start(batch, generator),
-                )
+                objective = partial(_cross_entropy, model, labels)
+                start = ball.random_start(batch, generator)
+                batch = ascend(objective, batch, ball, eps_step=ball.eps / 2, max_iter=5, start=start)
             optimizer.zero_grad()
             loss(model(batch), labels).backward()
             optimizer.step()
     return classifier
+
+
+def _cross_entropy(model: nn.Module, labels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(model(x), labels, reduction="none")
 
 
 def _accuracies(

@@ -77,7 +77,8 @@ class NormBall:
         if self.norm == 2:
             # Scaled first, so that neither tiny nor huge gradients lose their direction to under- or overflow.
             scaled = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-            return (scaled / scaled.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)).view_as(grad)
+            unit: Tensor = scaled / scaled.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+            return unit.view_as(grad)
         largest = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, largest, flat.gather(1, largest).sign()).view_as(grad)
 
@@ -89,16 +90,20 @@ class NormBall:
         :return: Points of the same shape.
         """
         flat = x.flatten(1)
-        draw = {"generator": generator, "device": x.device, "dtype": x.dtype}
         if self.norm == math.inf:
-            delta = 2 * torch.rand(flat.shape, **draw) - 1
+            delta = 2 * torch.rand(flat.shape, generator=generator, device=x.device, dtype=x.dtype) - 1
         else:
             n, d = flat.shape
             # Uniform on the sphere times U^(1/d) is uniform in the ball; l_1 takes Laplace instead of normal variates.
-            uniform = torch.rand((n, 1), **draw)
-            delta = torch.randn(flat.shape, **draw)
+            uniform = torch.rand((n, 1), generator=generator, device=x.device, dtype=x.dtype)
+            delta = torch.randn(flat.shape, generator=generator, device=x.device, dtype=x.dtype)
             if self.norm == 1:
-                delta = delta.sign() * -torch.rand(flat.shape, **draw).clamp_min(torch.finfo(x.dtype).tiny).log()
+                delta = (
+                    delta.sign()
+                    * -torch.rand(flat.shape, generator=generator, device=x.device, dtype=x.dtype)
+                    .clamp_min(torch.finfo(x.dtype).tiny)
+                    .log()
+                )
             delta = uniform ** (1 / d) * delta / delta.norm(p=float(self.norm), dim=1, keepdim=True)
         return self.project(x + self.eps * delta.view_as(x), x)
 

@@ -110,9 +110,8 @@ def _target(codes: Codes, z: Tensor, table: Tensor, clean: Tensor) -> Target:
             return -(within - signs[wanted] * z_adv).clamp_min(0).sum(1)
 
         return hinge
-    centres = torch.zeros(len(table), z.shape[1], dtype=z.dtype, device=z.device).index_reduce_(
-        0, clean, z, "mean", include_self=False
-    )
+    members = torch.nn.functional.one_hot(clean, len(table)).to(z.dtype)
+    centres = members.T @ z / members.sum(0)[:, None]
     return lambda z_adv, wanted: -(z_adv - centres[wanted]).square().sum(1)
 
 
