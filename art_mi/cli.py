@@ -74,10 +74,10 @@ def estimate(
     """Representation vulnerability of a model of your own.
 
     Args:
-        model: TorchScript or torch.export file, or `package.module:function` that returns a module.
+        model: torch.export file (.pt2), TorchScript file, or `package.module:function` that returns a module.
         data: File .npy of inputs, .npz with `x` and optionally `y`, or the name of a data set.
         eps: Radius in raw input units; fractions such as 8/255 are understood.
-        layer: Dotted layer name; the output by default. An exported file has its output only.
+        layer: Dotted layer name; the output by default. A TorchScript file has its output only.
         method: How information is measured.
         norm: Norm of the threat model.
         noise_std: Noise levels of method noisy.
@@ -90,6 +90,7 @@ def estimate(
         random_state: Seed.
         quiet: No progress bars.
     """
+    radius = _fraction(eps)
     x, y = _samples(data, data_dir)
     x, y = x[:nb_samples], None if y is None else y[:nb_samples]
     module = _model(model)
@@ -97,7 +98,7 @@ def estimate(
         output = module(torch.from_numpy(x[:2]).to(next(module.parameters(), torch.empty(0)).device))
     classifier = PyTorchClassifier(module, nn.CrossEntropyLoss(), x.shape[1:], output.shape[1], clip_values=clip_values)
     estimator = WorstCaseMIEstimator(
-        _fraction(eps),
+        radius,
         norm=norm if norm == "inf" else float(norm),
         layer=layer,
         method=method,
@@ -173,7 +174,7 @@ def _samples(data: str, data_dir: str | None) -> tuple[np.ndarray[Any, Any], np.
 def _model(source: str) -> nn.Module:
     path = Path(source)
     if path.is_file():
-        return torch.export.load(source).module() if path.suffix == ".pt2" else torch.jit.load(source)
+        return torch.export.unflatten(torch.export.load(source)) if path.suffix == ".pt2" else torch.jit.load(source)
     module_name, _, function = source.partition(":")
     if not function:
         raise ValueError(f"`model` must be an existing file or `package.module:function`, got {source!r}.")

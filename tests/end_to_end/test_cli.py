@@ -1,0 +1,135 @@
+"""The command line as a user meets it: in an empty folder, on real images."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from art_mi.cli import main
+from art_mi.demo import run_demo, write_demo
+from art_mi.models import small_cnn
+
+
+@pytest.fixture(scope="module")
+def found():
+    return run_demo("digits", None, nb_epochs=12, nb_samples=1800, random_state=0, verbose=False)
+
+
+def test_the_adversarially_trained_model_is_less_vulnerable_with_disjoint_intervals(found):
+    standard, robust = (found.results[name].vulnerability for name in ("standard", "adversarially trained"))
+    assert standard.confidence_interval[0] > robust.confidence_interval[1]
+    assert standard.value > robust.value
+
+
+def test_attacked_accuracies_stay_below_every_ceiling(found):
+    for name, result in found.results.items():
+        attacked = found.accuracies[name]["APGD-CE"]
+        assert attacked.confidence_interval[0] <= result.accuracy_ceiling
+        assert result.measured_accuracy <= min(result.ceilings.values()) + 0.02
+        assert "CONTRADICTION" not in result.flags
+
+
+def test_adversarial_training_pays_under_attack(found):
+    standard, robust = (found.accuracies[name] for name in ("standard", "adversarially trained"))
+    assert robust["APGD-CE"].confidence_interval[0] > standard["APGD-CE"].confidence_interval[1]
+    assert standard["clean"].value > 0.9
+
+
+def test_the_demo_writes_its_page_and_its_numbers(found, tmp_path):
+    write_demo(found, tmp_path / "new", "art-mi demo")
+    content = json.loads((tmp_path / "new" / "results.json").read_text())
+    page = (tmp_path / "new" / "index.html").read_text()
+    for name, result in found.results.items():
+        written = content["models"][name]["representation"]["vulnerability"]["value"]
+        assert written == result.vulnerability.value
+        assert f"{written:.3f}" in page
+
+
+def test_demo_command_prints_the_table(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["demo", "--nb_epochs", "1", "--nb_samples", "200", "--quiet", "true", "--out", str(out)]) == 0
+    assert "vulnerability" in capsys.readouterr().out
+    assert (out / "index.html").is_file()
+
+
+@pytest.fixture
+def images(tmp_path):
+    x = np.random.default_rng(0).uniform(0, 1, (150, 1, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "images.npz", x=x, y=np.arange(150) % 10)
+    return tmp_path / "images.npz"
+
+
+def test_estimate_reads_an_exported_file_and_its_layers(images, tmp_path, capsys):
+    model = torch.export.export(
+        small_cnn((1, 8, 8), 10).eval(), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=_any_batch()
+    )
+    torch.export.save(model, tmp_path / "model.pt2")
+    status = main(
+        [
+            *("estimate", "--model", str(tmp_path / "model.pt2"), "--data", str(images), "--eps", "8/255"),
+            *("--layer", "features", "--max_iter", "2", "--quiet", "true", "--out", str(tmp_path / "result.json")),
+        ]
+    )
+    assert status == 0
+    assert "Representation vulnerability of the layer features" in capsys.readouterr().out
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["settings"]["eps"] == pytest.approx(8 / 255)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+def test_estimate_reads_a_torchscript_file(images, tmp_path, capsys):
+    torch.jit.trace(small_cnn((1, 8, 8), 10).eval(), torch.zeros(2, 1, 8, 8)).save(tmp_path / "model.pt")
+    status = main(
+        [
+            *("estimate", "--model", str(tmp_path / "model.pt"), "--data", str(images), "--eps", "0.1"),
+            *("--max_iter", "2", "--quiet", "true"),
+        ]
+    )
+    assert status == 0
+    assert "Representation vulnerability of the output" in capsys.readouterr().out
+
+
+def _any_batch():
+    return ({0: torch.export.Dim("batch", min=1)},)
+
+
+def test_estimate_imports_a_function_and_measures_a_named_layer(images, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_models.py").write_text(
+        "from art_mi.models import small_cnn\ndef build():\n    return small_cnn((1, 8, 8), 10)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    status = main(
+        [
+            *("estimate", "--model", "my_models:build", "--layer", "features", "--data", str(images), "--eps", "0.1"),
+            *("--max_iter", "2", "--quiet", "true", "--method", "noisy", "--unit", "bits"),
+        ]
+    )
+    assert status == 0
+    out = capsys.readouterr().out
+    assert "layer features" in out
+    assert "bits" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "nowhere.pt", "--eps", "0.1"], "`model` must be an existing file or `package.module:function`"),
+        (["--model", "no_such_module:f", "--eps", "0.1"], "`model` must be importable"),
+        (["--model", "art_mi.models:small_cnn", "--eps", "a/b"], "`eps` must be a number or a fraction"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(arguments, message, images, capsys):
+    assert main(["estimate", "--data", str(images), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_selftest_prints_truth_estimate_and_error(capsys):
+    assert main(["selftest", "--only", "erasure", "--nb_samples", "2000", "--quiet", "true"]) == 0
+    out = capsys.readouterr().out
+    assert "truth" in out
+    assert "mean absolute error" in out
