@@ -37,12 +37,12 @@ def demo(
         dataset: Data set; digits needs no download.
         data_dir: Folder of torchvision's files.
         out: Folder for index.html and results.json.
-        nb_epochs: Training epochs; 20 for digits, 2 for larger sets by default.
+        nb_epochs: Training epochs; by default 20 for digits and 1 for larger sets.
         nb_samples: Most images that are attacked and measured.
         random_state: Seed.
         quiet: No progress bars.
     """
-    nb_epochs = nb_epochs or (20 if dataset == "digits" else 2)
+    nb_epochs = nb_epochs or (20 if dataset == "digits" else 1)
     found = run_demo(
         dataset, data_dir, nb_epochs=nb_epochs, nb_samples=nb_samples, random_state=random_state, verbose=not quiet
     )

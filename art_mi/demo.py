@@ -62,7 +62,7 @@ def run_demo(
     for name in MODELS:
         ball = NormBall(math.inf, data.eps, (0.0, 1.0)) if name != "standard" else None
         classifier = _train(name, data, ball, nb_epochs, random_state, verbose)
-        accuracies[name] = _accuracies(classifier, data, nb_samples, name, verbose)
+        accuracies[name] = _accuracies(classifier, data, nb_samples, name, random_state, verbose)
         estimator = WorstCaseMIEstimator(data.eps, noise_std=NOISE_STD, random_state=random_state, verbose=verbose)
         results[name] = estimator.evaluate(classifier, x, y)
     settings = {
@@ -152,13 +152,13 @@ def _cross_entropy(model: nn.Module, labels: torch.Tensor, x: torch.Tensor) -> t
 
 
 def _accuracies(
-    classifier: PyTorchClassifier, data: ImageData, nb_samples: int, name: str, verbose: bool
+    classifier: PyTorchClassifier, data: ImageData, nb_samples: int, name: str, random_state: int, verbose: bool
 ) -> dict[str, Accuracy]:
     x, y = data.x_test[:nb_samples], data.y_test[:nb_samples]
     found = {"clean": accuracy(classifier, x, y)}
     attacks = standard_attacks(classifier, data.eps)
     for attack in tqdm(attacks, desc=f"attack {name}", leave=False, disable=not verbose):
-        found[attack] = attacked_accuracy(classifier, attacks[attack], x, y)
+        found[attack] = attacked_accuracy(classifier, attacks[attack], x, y, random_state=random_state)
     return found
 
 

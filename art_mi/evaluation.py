@@ -57,7 +57,12 @@ def accuracy(classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[n
 
 
 def attacked_accuracy(
-    classifier: PyTorchClassifier, attack: EvasionAttack, x: NDArray[np.float32], y: NDArray[np.int64]
+    classifier: PyTorchClassifier,
+    attack: EvasionAttack,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    *,
+    random_state: int = 0,
 ) -> Accuracy:
     """Accuracy on inputs that an ART attack perturbed, over all samples.
 
@@ -65,12 +70,17 @@ def attacked_accuracy(
     :param attack: Untargeted attack on that classifier.
     :param x: Inputs `(n, *input_shape)`.
     :param y: Index labels `(n,)`.
+    :param random_state: Seed of the attack's random starts. ART draws them from NumPy's global state, which is put
+        back afterwards.
     """
+    state = np.random.get_state()  # noqa: NPY002
     modes = [(module, module.training) for module in classifier.model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in classifier.model.parameters()]
     try:
+        np.random.set_state(np.random.RandomState(random_state).get_state())  # noqa: NPY002
         return accuracy(classifier, attack.generate(x, y), y)
     finally:
+        np.random.set_state(state)  # noqa: NPY002
         for module, mode in modes:
             module.training = mode
         for parameter, grad in gradients:
