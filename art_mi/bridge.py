@@ -111,7 +111,7 @@ def representation(classifier: PyTorchClassifier, layer: str | None = None) -> I
             yield lambda x: _rows(outputs(classifier, x), x, "the model's output")
             return
         seen: list[Any] = []
-        handle = named_layer(classifier.model, layer).register_forward_hook(lambda *call: seen.append(call[-1]))
+        handle = named_layer(classifier.model, layer).register_forward_hook(lambda *call: seen.append(_kept(call[-1])))
         stack.callback(handle.remove)
 
         def at_layer(x: Tensor) -> Tensor:
@@ -146,6 +146,10 @@ def noisy_outputs(
         yield lambda x: outputs(classifier, x)
 
 
+def _kept(out: Any) -> Any:
+    return out.clone() if isinstance(out, Tensor) else out  # what follows may change it in place
+
+
 def _with_noise(out: Tensor, noise: Callable[[Tensor], Tensor]) -> Tensor:
     return out + noise(out)
 
@@ -171,15 +175,13 @@ def in_batches(function: Callable[[Tensor], Tensor], x: Tensor, batch_size: int)
 
 
 def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
-    """Inputs as a float32 tensor on the classifier's device; arrays, tensors and loaders are copied, never changed.
+    """Inputs as a float32 tensor on the classifier's device; arrays and tensors are copied, never changed.
 
     :param classifier: Gives device, input shape and clip values.
-    :param x: Array or tensor of shape `(n, *input_shape)`, or a `DataLoader` of inputs or of (input, label) pairs.
+    :param x: Array or tensor of shape `(n, *input_shape)`; see :func:`loaded` for loaders.
     :raises TypeError: If `x` is none of these or not numeric.
     :raises ValueError: If its shape, a value that is not finite, or a value outside `clip_values` breaks the rule.
     """
-    if isinstance(x, DataLoader):
-        x = _from_loader(x, 0)
     tensor = _float_tensor("x", x, classifier.device)
     expected = tuple(classifier.input_shape)
     if tuple(tensor.shape[1:]) != expected:
@@ -219,22 +221,21 @@ def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     return torch.as_tensor(index.astype(np.int64), device=classifier.device)
 
 
-def loader_labels(x: Any) -> Any:
-    """The labels of a `DataLoader` of (input, label) pairs; None for anything else.
+def loaded(x: Any, y: Any = None) -> tuple[Any, Any]:
+    """Inputs and labels of a `DataLoader`, read in one pass so that they match; anything else as it is.
 
     :param x: What a caller passed as inputs.
+    :param y: What a caller passed as labels; they go before those of the loader.
     """
     if not isinstance(x, DataLoader):
-        return None
-    first = next(iter(x))
-    return _from_loader(x, 1) if isinstance(first, list | tuple) and len(first) > 1 else None
-
-
-def _from_loader(loader: DataLoader[Any], position: int) -> Tensor:
-    parts = [torch.as_tensor(b[position] if isinstance(b, list | tuple) else b) for b in loader]
-    if not parts:
+        return x, y
+    with torch.random.fork_rng(devices=[]):  # a loader draws a seed from the global generator
+        batches = [tuple(b) if isinstance(b, list | tuple) else (b,) for b in x]
+    if not batches:
         raise ValueError("`x` must hold samples, got an empty DataLoader.")
-    return torch.cat(parts)
+    if y is None and all(len(b) > 1 for b in batches):
+        y = torch.cat([torch.as_tensor(b[1]) for b in batches])
+    return torch.cat([torch.as_tensor(b[0]) for b in batches]), y
 
 
 def _float_tensor(name: str, value: Any, device: torch.device) -> Tensor:
@@ -243,6 +244,8 @@ def _float_tensor(name: str, value: Any, device: torch.device) -> Tensor:
     try:
         array: Tensor | NDArray[Any] = value.detach() if isinstance(value, Tensor) else np.asarray(value)
         tensor = torch.as_tensor(array) if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
+        if tensor.is_complex():
+            raise TypeError("complex numbers")
         return tensor.to(device, torch.float32, copy=True)
     except (TypeError, ValueError) as error:
         raise TypeError(f"`{name}` must be numeric, got {type(value).__name__} that is not: {error}") from error

@@ -38,7 +38,7 @@ def copula_critic(
     if residual not in ("separable", "joint", "both"):
         raise ValueError(f'`residual` must be "separable", "joint" or "both", got {residual!r}.')
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
         x_features, z_features = features(x), features(z)
         residuals: list[Critic] = []
         if residual in ("separable", "both"):

@@ -80,5 +80,7 @@ def cross_splits(
         turned = (position - fold * fractions[2]) % 1.0
         report, select = turned < fractions[2], turned >= 1.0 - fractions[1]
         parts = (~(report | select), select, report)
-        splits.append(Split(*(torch.from_numpy(np.flatnonzero(part)) for part in parts)))
+        # Shuffled: consecutive samples of a part are scored against each other, and data may come sorted by class.
+        shuffle = np.random.default_rng((random_state, fold, 1))
+        splits.append(Split(*(torch.from_numpy(shuffle.permutation(np.flatnonzero(part))) for part in parts)))
     return splits

@@ -47,6 +47,8 @@ class NormBall:
         :param x: Centres of the same shape, inside the box.
         :return: Points of the same shape.
         """
+        if self.eps == 0:
+            return x.clone()
         delta = self._shrink((x_adv - x).flatten(1)).view_as(x)
         moved = x + delta
         # Sums round: step one unit in the last place towards the centre wherever the move came out longer than asked.

@@ -107,7 +107,17 @@ def _private_model(tree: ast.AST) -> list[str]:
 
 
 def _global_seeds(tree: ast.AST) -> list[str]:
-    fine = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64"}
+    # Reading the global state and putting it back is how ART's attacks, which draw from it, are made repeatable.
+    fine = {
+        "default_rng",
+        "Generator",
+        "SeedSequence",
+        "BitGenerator",
+        "PCG64",
+        "get_state",
+        "set_state",
+        "RandomState",
+    }
     found = []
     forks = [n for n in ast.walk(tree) if isinstance(n, ast.With) and "fork_rng" in ast.unparse(n.items[0])]
     restored = {id(node) for fork in forks for node in ast.walk(fork)}

@@ -18,7 +18,7 @@ from art_mi.bridge import (
     in_batches,
     input_tensor,
     label_tensor,
-    loader_labels,
+    loaded,
     named_layer,
     noisy_outputs,
     norm_ball,
@@ -325,13 +325,14 @@ def test_arrays_tensors_lists_and_loaders_give_the_same_inputs() -> None:
     pairs = DataLoader(TensorDataset(x, y), batch_size=3)
     alone = DataLoader(x, batch_size=3)  # type: ignore[arg-type]
     for given in (x, x.double(), x.clone().requires_grad_(), x.numpy(), x.tolist(), pairs, alone):
-        tensor = input_tensor(art, given)
+        tensor = input_tensor(art, loaded(given)[0])
         assert torch.equal(tensor, x)
         assert not tensor.requires_grad
-    assert torch.equal(loader_labels(pairs), y)
-    assert loader_labels(alone) is None
-    assert loader_labels(DataLoader(TensorDataset(x))) is None
-    assert loader_labels(x) is None
+    assert torch.equal(loaded(pairs)[1], y)
+    assert torch.equal(loaded(pairs, 3 - y)[1], 3 - y)
+    assert loaded(alone)[1] is None
+    assert loaded(DataLoader(TensorDataset(x)))[1] is None
+    assert loaded(x)[1] is None
 
 
 @pytest.mark.parametrize("as_array", [True, False])
@@ -383,7 +384,7 @@ def test_inputs_that_are_not_numbers_are_refused(x: Any) -> None:
 def test_an_empty_loader_is_refused() -> None:
     empty = DataLoader(TensorDataset(torch.zeros(0, 5)))
     with pytest.raises(ValueError, match="`x` must hold samples, got an empty DataLoader"):
-        input_tensor(linear(), empty)
+        loaded(empty)
 
 
 def test_clip_values_may_differ_by_feature_or_be_missing() -> None:

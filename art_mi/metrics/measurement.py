@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -131,7 +132,7 @@ class Measurement:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def difference(normal: MIEstimate, worst: MIEstimate, bias: str) -> MIEstimate:
+def difference(normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bool) -> MIEstimate:
     """Representation vulnerability from two estimates over the same resamples.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (equation 4.1)
@@ -139,11 +140,15 @@ def difference(normal: MIEstimate, worst: MIEstimate, bias: str) -> MIEstimate:
     :param normal: J1.
     :param worst: J2; `normal` itself where no perturbation was worse, which makes the vulnerability exactly 0.
     :param bias: Direction of every known bias, in words.
+    :param attacked: Whether there was room for a perturbation. If so, a vulnerability of 0 is what the attack failed to
+        raise, and without limit above where the information is cut off at the most the samples can show.
     """
+    unbounded = attacked and Flag.SATURATED in normal.flags and normal.lower is None
     if worst is normal:
         replicates = np.zeros_like(normal.replicates)
         sides = (None, None) if normal.lower is None else (0.0, 0.0)
         interval = (0.0, 0.0)
+        bias = "low: no perturbation found was worse than none" if attacked else "none: nothing may move"
     elif normal.lower is None or normal.upper is None or worst.lower is None or worst.upper is None:
         replicates = normal.replicates - worst.replicates
         sides, interval = (None, None), percentile_interval(replicates)
@@ -155,7 +160,7 @@ def difference(normal: MIEstimate, worst: MIEstimate, bias: str) -> MIEstimate:
         interval = (low - (worst.upper - worst.lower), high + (normal.upper - normal.lower))
     return MIEstimate(
         value=normal.value - worst.value,
-        confidence_interval=interval,
+        confidence_interval=(interval[0], math.inf if unbounded else interval[1]),
         estimator=f"difference of {normal.estimator} estimates",
         bias=bias,
         nb_samples=normal.nb_samples,

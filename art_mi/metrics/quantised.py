@@ -25,6 +25,7 @@ from art_mi.results import Flag, MIEstimate
 Codes = str | Callable[[Tensor], Any]
 Target = Callable[[Tensor, int], Tensor]
 
+BIAS = "low where the attack misses codes; its two sides hold for the codes reached"
 CEILING = (
     "no classifier on the codes is more accurate on these perturbed inputs; a better attack could only lower it "
     "(counted on the samples)"
@@ -45,7 +46,7 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
     z = in_batches(problem.represent, problem.x, problem.batch_size)
     table, clean, counts = encode(z).unique(dim=0, return_inverse=True, return_counts=True)
     if len(table) < 2:
-        raise ValueError("`codes` must take at least two values on `x`, got one: the representation is constant.")
+        raise ValueError("`codes` must take at least two values on `x`, got one: try other codes.")
     assigned = clean.cpu().numpy()
     normal = worst = _estimate(problem, assigned, entropy(counts.cpu().numpy()), None)
     if problem.ball.eps > 0:
@@ -65,7 +66,7 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
     return Measurement(
         normal=normal,
         worst_case=worst,
-        vulnerability=difference(normal, worst, "low where the attack is weak; else exact on the samples"),
+        vulnerability=difference(normal, worst, BIAS, attacked=problem.ball.eps > 0),
         ceiling_information=worst.value,
         ceiling_direction=CEILING,
         label_information=label,
@@ -169,7 +170,9 @@ def _estimate(problem: Problem, codes: NDArray[np.intp], value: float, cover: Co
         value=value,
         confidence_interval=percentile_interval(replicates),
         estimator="entropy of codes",
-        bias=f"exact on the samples; for their distribution low by about {(observed - 1) / (2 * n):.2g} nats",
+        bias=f"exact on the samples; for their distribution low by about {(observed - 1) / (2 * n):.2g} nats"
+        if cover is None
+        else "on the samples, high where the attack misses codes; its two sides hold for the codes reached",
         nb_samples=n,
         random_state=problem.random_state,
         lower=value if cover is None else cover.lower,
