@@ -65,13 +65,17 @@ def outputs(classifier: PyTorchClassifier, x: Tensor) -> Tensor:
 
     :param classifier: Checked by :func:`check_classifier`.
     :param x: Raw inputs `(n, ...)` on the classifier's device.
+    :raises TypeError: If the model returns anything but one tensor.
     """
     for operation in classifier.preprocessing_operations:
         if operation.apply_predict:
             x, _ = operation.forward(x, None)
     out = classifier.model(x)
-    last: Tensor = out[-1] if isinstance(out, list | tuple) else out
-    return last
+    if isinstance(out, list | tuple) and len(out) == 1:
+        (out,) = out
+    if not isinstance(out, Tensor):
+        raise TypeError(f"`classifier` must have a model that returns one tensor, got {type(out).__name__}; wrap it.")
+    return out
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from jsonargparse import auto_cli
 from torch import nn
 from tqdm.auto import tqdm
 
+from art_mi.bridge import evaluating
 from art_mi.datasets import load
 from art_mi.demo import run_demo, table, write_demo
 from art_mi.distributions import problems
@@ -47,9 +49,9 @@ def demo(
         dataset, data_dir, nb_epochs=nb_epochs, nb_samples=nb_samples, random_state=random_state, verbose=not quiet
     )
     folder = Path(out)
-    options = "" if data_dir is None else f" --data_dir {data_dir}"
-    command = f"art-mi demo --dataset {dataset}{options} --nb_epochs {nb_epochs} --nb_samples {nb_samples}"
-    write_demo(found, folder, f"{command} --random_state {random_state}")
+    options = "" if data_dir is None else f" --data-dir {shlex.quote(data_dir)}"
+    command = f"art-mi demo --dataset {dataset}{options} --nb-epochs {nb_epochs} --nb-samples {nb_samples}"
+    write_demo(found, folder, f"{command} --random-state {random_state}")
     print(table(found))
     print(f"\n{folder / 'index.html'}\n{folder / 'results.json'}")
 
@@ -91,10 +93,12 @@ def estimate(
         quiet: No progress bars.
     """
     radius = _fraction(eps)
+    if out is not None and not Path(out).parent.is_dir():
+        raise ValueError(f"`out` must lie in an existing folder, got {out!r}.")
     x, y = _samples(data, data_dir)
     x, y = x[:nb_samples], None if y is None else y[:nb_samples]
     module = _model(model)
-    with torch.no_grad():
+    with evaluating(module), torch.no_grad():
         output = module(torch.from_numpy(x[:2]).to(next(module.parameters(), torch.empty(0)).device))
     classifier = PyTorchClassifier(module, nn.CrossEntropyLoss(), x.shape[1:], output.shape[1], clip_values=clip_values)
     estimator = WorstCaseMIEstimator(
@@ -174,20 +178,39 @@ def _samples(data: str, data_dir: str | None) -> tuple[np.ndarray[Any, Any], np.
 def _model(source: str) -> nn.Module:
     path = Path(source)
     if path.is_file():
-        return torch.export.unflatten(torch.export.load(source)) if path.suffix == ".pt2" else torch.jit.load(source)
+        return _model_file(path)
     module_name, _, function = source.partition(":")
     if not function:
         raise ValueError(f"`model` must be an existing file or `package.module:function`, got {source!r}.")
     sys.path.insert(0, "")
     try:
-        built = getattr(importlib.import_module(module_name), function)()
+        build = getattr(importlib.import_module(module_name), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"`model` must be importable, got {source!r}: {error}") from error
     finally:
         sys.path.remove("")
+    built = build()
     if not isinstance(built, nn.Module):
         raise TypeError(f"`model` must give a torch module, got {type(built).__name__}.")
     return built
+
+
+def _model_file(path: Path) -> nn.Module:
+    try:
+        if path.suffix == ".pt2":
+            return torch.export.unflatten(torch.export.load(path))
+        scripted: nn.Module = torch.jit.load(path, map_location="cpu")
+        return scripted
+    except RuntimeError as error:
+        raise ValueError(f"`model` must be a torch.export (.pt2) or TorchScript file, got {str(path)!r}.") from error
+
+
+def _as_typed(argument: str) -> str:
+    """Options with dashes or underscores alike, and `--quiet` without a value."""
+    if argument == "--quiet":
+        return "--quiet=true"
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
 
 
 def main(args: list[str] | None = None) -> int:
@@ -197,7 +220,8 @@ def main(args: list[str] | None = None) -> int:
     :return: Exit status.
     """
     try:
-        auto_cli([demo, estimate, selftest], args=args, as_positional=False, prog="art-mi")
+        typed = [_as_typed(argument) for argument in (sys.argv[1:] if args is None else args)]
+        auto_cli([demo, estimate, selftest], args=typed, as_positional=False, prog="art-mi")
     except (ValueError, TypeError) as error:
         print(f"art-mi: {error}", file=sys.stderr)
         return 2

@@ -70,6 +70,8 @@ def run_demo(
         "training images": len(data.x_train),
         "test images attacked": min(nb_samples, len(data.x_test)),
         "images measured": len(x),
+        "of these training images": max(0, len(x) - len(data.x_test)),
+        "ceiling holds for": "classifiers on the noisy representation, not for the attacked accuracies beside it",
         "epochs": nb_epochs,
         "eps (l_inf)": data.eps,
         "random_state": random_state,

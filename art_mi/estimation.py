@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from art_mi.bounds import BOUNDS
 from art_mi.copula import copula_critic
 from art_mi.critics import Critic, mean_critic
-from art_mi.fitting import fit_critic
+from art_mi.fitting import fit_critic, progress_bar
 from art_mi.reading import BoundReading, block_scores, pooled_bound, read_bound
 from art_mi.results import UNITS, Flag, MIEstimate
 from art_mi.splits import FRACTIONS, Split, cross_splits, split_samples
@@ -27,11 +26,10 @@ __all__ = [
     "default_critic",
     "estimate_mutual_information",
     "fit_critic",
+    "progress_bar",
     "read_bound",
     "split_samples",
 ]
-
-logger = logging.getLogger(__name__)
 
 MIN_REPORT = 100
 FULL_REPORT = 1000
@@ -116,7 +114,7 @@ def estimate_mutual_information(
     :param unit: `"nats"` or `"bits"`.
     :param random_state: Seed of everything; global state is neither used nor changed.
     :param device: Device to compute on; by default that of `x`.
-    :param verbose: Log progress at level INFO.
+    :param verbose: Show progress bars.
     :return: The estimate with its 95 % interval, other bounds on the same pairs, and flags.
     :raises ValueError: If shapes, values, names or sizes do not allow an estimate.
     :raises TypeError: If `x` or `z` are not numeric.
@@ -170,18 +168,16 @@ def _fitted(
     training: dict[str, Any],
     verbose: bool,
 ) -> nn.Module:
-    def progress(step: int, value: float) -> None:
-        logger.info("step %d: %.4f nats on the select split", step, value)
+    def fit(one: nn.Module, seed: int) -> nn.Module:
+        with progress_bar("fit a critic", training["max_steps"], verbose) as progress:
+            return fit_critic(one, x, z, split, random_state=seed, progress=progress, **training)
 
-    report = progress if verbose else None
     if critic is not None:
-        return fit_critic(critic.to(x.device), x, z, split, random_state=seed, progress=report, **training)
-    fitted = []
-    for k in range(nb_seeds):
-        one = default_critic(x, z, split.fit, seed=seed + k)
-        fit_critic(one, x, z, split, random_state=seed + k, progress=report, **training)
-        fitted.append(one)
-    return mean_critic(fitted)
+        return fit(critic.to(x.device), seed)
+    critics = [default_critic(x, z, split.fit, seed=seed + k) for k in range(nb_seeds)]
+    for k, one in enumerate(critics):
+        fit(one, seed + k)
+    return mean_critic(critics)
 
 
 def _checked(values: ArrayLike | Tensor, name: str) -> Tensor:
@@ -227,12 +223,13 @@ def _estimate(
     sizes = np.array([len(s.report) for s in splits], dtype=float)
     share = sizes / sizes.sum()
     values = {name: float(share @ [r.values[name] for r in readings]) for name in readings[0].values}
-    ceiling, nb_report = math.log(sizes.min()), int(sizes.sum())
+    most, nb_report = math.log(sizes.min()), int(sizes.sum())
     excess = float(share @ fit_values) - values["donsker_varadhan"]
     # No n samples can show more than O(log n) with confidence (https://arxiv.org/abs/1811.04251); log n is the cut-off
-    # here, and a lower bound that is cut off stays one.
-    values = {name: min(other, ceiling) for name, other in values.items()}
-    replicates = np.minimum(share @ np.stack([r.replicates[bound] for r in readings]), ceiling)
+    # here, and a lower bound that is cut off stays one. InfoNCE ends at the logarithm of its block.
+    values = {name: min(other, most) for name, other in values.items()}
+    replicates = np.minimum(share @ np.stack([r.replicates[bound] for r in readings]), most)
+    ceiling = min(most, math.log(min(r.nb_negatives for r in readings) + 1)) if bound == "info_nce" else most
     value, fit_value = values[bound], float(share @ fit_values)
     low, high = np.quantile(replicates, [0.025, 0.975])
     high = math.inf if value >= ceiling else high

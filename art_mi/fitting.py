@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from art_mi.bounds import donsker_varadhan, split_pairs
 from art_mi.critics import SumCritic
@@ -15,10 +17,12 @@ from art_mi.splits import Split
 
 Perturb = Callable[[Tensor, nn.Module], tuple[Tensor, Tensor]]
 Bound = Callable[[Tensor], Tensor]
+Progress = Callable[[int, float], None]
 
 WEIGHT_DECAY = 0.5
 
 
+@torch.enable_grad()
 def fit_critic(
     critic: nn.Module,
     x: Tensor,
@@ -32,7 +36,7 @@ def fit_critic(
     patience: int = 8,
     random_state: int = 0,
     perturb: Perturb | None = None,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> nn.Module:
     """Maximise a bound over a critic on the fit split, stop on the select split, and restore the best state.
 
@@ -115,6 +119,23 @@ def fit_critic(
         whole.cap_at(critic.cap)
         whole.weight.copy_(critic.weight)
     return whole
+
+
+@contextmanager
+def progress_bar(description: str, max_steps: int, verbose: bool) -> Iterator[Progress]:
+    """A bar for :func:`fit_critic` that shows the select value.
+
+    :param description: What is fitted.
+    :param max_steps: Largest number of steps.
+    :param verbose: Whether to show it.
+    """
+    with tqdm(total=max_steps, desc=description, leave=False, disable=not verbose) as bar:
+
+        def progress(step: int, value: float) -> None:
+            bar.update(step - bar.n)
+            bar.set_postfix_str(f"{value:.3f} nats")
+
+        yield progress
 
 
 def _learns_features(critic: SumCritic) -> bool:

@@ -45,10 +45,12 @@ class BoundReading:
 
     :param values: Value in nats by the name of the bound.
     :param replicates: Bootstrap replicates by the name of the bound, each of shape `(nb_bootstrap,)`.
+    :param nb_negatives: Negatives of each joint pair, in the smallest block.
     """
 
     values: dict[str, float]
     replicates: dict[str, NDArray[np.float64]]
+    nb_negatives: int
 
 
 def scores_by_block(critic: nn.Module, x: Tensor, z: Tensor) -> list[Tensor]:
@@ -119,13 +121,15 @@ def read_bound(
     index = index.to(x.device)
     sums = _Sums(weights.shape[1], x.device)
     start = 0
-    for scores in scores_by_block(critic, x[index], z[index]):
+    blocks = scores_by_block(critic, x[index], z[index])
+    for scores in blocks:
         sums.add(scores, weights[start : start + len(scores)])
         start += len(scores)
     read = sums.read(log_partition)
     return BoundReading(
         {name: float(read[name][0]) for name in bounds},
         {name: read[name][1:].cpu().numpy().astype(np.float64) for name in bounds},
+        min(map(len, blocks)) - 1,
     )
 
 

@@ -233,8 +233,13 @@ class RepresentationVulnerability:
         lines.append(f"  {'accuracy ceiling':<30}{self.accuracy_ceiling:>8.4f}       {self.ceiling_direction}")
         if self.measured_accuracy is not None:
             lines.append(f"  {'accuracy measured there':<30}{self.measured_accuracy:>8.4f}")
-        attack = ", ".join(f"{name} {value}" for name, value in self.settings.items() if name in _ATTACK_SETTINGS)
-        lines.append(f"  {self.normal.nb_samples} samples, seed {self.normal.random_state}, attack: {attack}")
+        if "label_aware" in self.ceilings:
+            lines.append(f"  {'label-aware ceiling':<30}{self.ceilings['label_aware']:>8.4f}")
+        for level in self.sweep:
+            values = ", ".join(f"{row.value:.4f}" for _, row in level.rows())
+            lines.append(f"  at noise {level.settings['noise_std']:g}: normal, worst case, vulnerability {values}")
+        shown = ", ".join(f"{name} {self.settings[name]}" for name in _SHOWN_SETTINGS if name in self.settings)
+        lines.append(f"  {self.normal.nb_samples} samples, seed {self.normal.random_state}, {shown}")
         lines.append(f"  bias: {self.vulnerability.bias}")
         lines.extend(f"  {flag}: {flag.meaning}" for flag in self.flags)
         return "\n".join(lines)
@@ -251,7 +256,10 @@ class RepresentationVulnerability:
         return f"<table>{head}{rows}{ceiling}</table><p>{escape(self.ceiling_direction)}</p>{notes}"
 
 
-_ATTACK_SETTINGS = ("norm", "eps", "eps_step", "max_iter", "num_random_init")
+_SHOWN_SETTINGS = (
+    *("noise", "noise_std", "codes"),
+    *("norm", "eps", "clip_values", "eps_step", "max_iter", "num_random_init"),
+)
 
 
 def conversion(unit: str, to: str) -> float:

@@ -15,7 +15,7 @@ DISCRETE_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Split:
-    """Three disjoint sets of sample numbers.
+    """Three disjoint sets of sample numbers, each in random order: neighbours are scored against each other.
 
     :param fit: Samples the critic is fitted on.
     :param select: Samples that choose when to stop and between critics.

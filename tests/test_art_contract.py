@@ -479,3 +479,23 @@ def test_results_serialise(method: str, tmp_path: Path) -> None:
     html = result.to_html(tmp_path / "result.html")
     assert (tmp_path / "result.html").read_text(encoding="utf-8") == html
     assert html.lower().startswith("<!doctype html>")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+@each_method
+@pytest.mark.parametrize("compiled", [torch.jit.script, lambda model: torch.jit.trace(model, torch.zeros(2, 5))])
+def test_a_torchscript_model_larger_than_a_batch_measures_like_the_model_it_came_from(
+    compiled: Any, method: str
+) -> None:
+    scripted = measured(method, classifier(compiled(plain().eval())), batch_size=50)
+    assert scripted.vulnerability.value > 0
+    assert scripted.vulnerability.value == pytest.approx(
+        measured(method, classifier(plain())).vulnerability.value, abs=0.01
+    )
+
+
+@pytest.mark.parametrize("outer", [torch.no_grad, torch.enable_grad])
+def test_gradients_switched_off_outside_change_nothing(outer: Any) -> None:
+    with outer():
+        values = [measured(method, classifier(plain())).vulnerability.value for method in METHODS]
+    assert values == [measured(method, classifier(plain())).vulnerability.value for method in METHODS]

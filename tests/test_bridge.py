@@ -153,12 +153,12 @@ def test_no_layer_means_the_output() -> None:
     np.testing.assert_allclose(z.detach().numpy(), art.predict(x.numpy()), atol=1e-6)
 
 
-def test_of_a_model_that_returns_a_tuple_the_last_is_the_output() -> None:
-    model = Tupled()
-    art, x = classifier(model), vectors()
-    with representation(art) as function, representation(art, "first") as hidden:
-        torch.testing.assert_close(function(x), model.second(model.first(x)))
-        torch.testing.assert_close(hidden(x), model.first(x))
+def test_a_model_that_returns_several_tensors_is_refused() -> None:
+    with (
+        representation(classifier(Tupled())) as function,
+        pytest.raises(TypeError, match="`classifier` must have a model that returns one tensor, got tuple"),
+    ):
+        function(vectors())
 
 
 @pytest.mark.parametrize("layer", [None, "features.1", "head.out"])

@@ -323,3 +323,35 @@ def test_a_critic_that_knows_its_fitting_pairs_by_heart_is_flagged() -> None:
 def test_bad_input_is_refused_before_any_work(x, z, options, error, match) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(error, match=match):
         estimate_mutual_information(x, z, **options)
+
+
+def test_data_sorted_by_class_reads_like_shuffled_data() -> None:
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.integers(0, 4, 4000)).astype(float) * 3 + rng.standard_normal(4000)
+    z = x + rng.standard_normal(4000)
+    order = rng.permutation(4000)
+    values = [estimate_mutual_information(a, b, **QUICK).value for a, b in ((x, z), (x[order], z[order]))]  # type: ignore[arg-type]
+    assert values[0] == pytest.approx(values[1], abs=0.05)
+
+
+def test_gradients_switched_off_outside_do_not_matter() -> None:
+    x, z = PROBLEMS["bivariate 0.95"].sample(600, 0)
+    with torch.no_grad():
+        off = estimate_mutual_information(x, z, **QUICK).value  # type: ignore[arg-type]
+    assert off == estimate_mutual_information(x, z, **QUICK).value  # type: ignore[arg-type]
+
+
+def test_info_nce_is_saturated_near_the_logarithm_of_its_block() -> None:
+    x = np.random.default_rng(0).standard_normal((2000, 4))
+    estimate = estimate_mutual_information(x, x, bound="info_nce", **QUICK)  # type: ignore[arg-type]
+    assert estimate.ceiling is not None
+    assert estimate.value <= estimate.ceiling < math.log(500)
+    assert Flag.SATURATED in estimate.flags
+
+
+def test_progress_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    x, z = PROBLEMS["bivariate 0.95"].sample(600, 0)
+    estimate_mutual_information(x, z, **QUICK)  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ""
+    estimate_mutual_information(x, z, verbose=True, **QUICK)  # type: ignore[arg-type]
+    assert "fit a critic" in capsys.readouterr().err

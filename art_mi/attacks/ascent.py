@@ -39,8 +39,14 @@ def ascend(
     x_adv = (x if start is None else start).detach().clone()
     for step in range(max_iter):
         x_adv.requires_grad_()
-        (grad,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
+        grad = _gradient(objective(x_adv).sum(), x_adv)
         size = eps_step(step) if callable(eps_step) else eps_step
         with torch.no_grad():
             x_adv = ball.project(x_adv + size * ball.steepest(grad, x_adv), x)
     return x_adv.detach()
+
+
+def _gradient(value: Tensor, x: Tensor) -> Tensor:
+    """Zero where no path leads from `x` to `value`, as through a network that rounds or detaches."""
+    grad = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
+    return torch.zeros_like(x) if grad is None else grad

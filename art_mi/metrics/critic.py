@@ -25,6 +25,7 @@ from art_mi.estimation import (
     default_critic,
     estimate_mutual_information,
     fit_critic,
+    progress_bar,
     read_bound,
     split_samples,
 )
@@ -99,7 +100,12 @@ def measure(problem: Problem, options: CriticOptions) -> Measurement:
         label_information=label,
         measured_accuracy=accuracy,
         own_critic=normal if own is None else own,
-        settings={**vars(options), "candidates": readings, "nb_fit": len(split.fit), "nb_select": len(split.select)},
+        settings={
+            **vars(options),
+            "candidates_nats": readings,
+            "nb_fit": len(split.fit),
+            "nb_select": len(split.select),
+        },
     )
 
 
@@ -125,7 +131,7 @@ def _information(problem: Problem, x: Tensor, z: Tensor, split: Split, options: 
             0.0, (0.0, 0.0), "constant", "none", len(split.report), problem.random_state, replicates=zeros
         )
     return estimate_mutual_information(
-        x, z, split=split, max_steps=options.max_steps, random_state=problem.random_state
+        x, z, split=split, max_steps=options.max_steps, random_state=problem.random_state, verbose=problem.verbose
     )
 
 
@@ -144,9 +150,17 @@ def _against_critic(problem: Problem, z: Tensor, split: Split, options: CriticOp
             kept[index] = x_adv
         return x_adv, in_batches(problem.represent, x_adv, problem.batch_size)
 
-    fit_critic(
-        critic, problem.x, z, split, max_steps=options.max_steps, random_state=problem.random_state, perturb=perturb
-    )
+    with progress_bar("fit a critic to moving inputs", options.max_steps, problem.verbose) as progress:
+        fit_critic(
+            critic,
+            problem.x,
+            z,
+            split,
+            max_steps=options.max_steps,
+            random_state=problem.random_state,
+            perturb=perturb,
+            progress=progress,
+        )
     critic.requires_grad_(False)
     x_adv = problem.x.clone()
     parts = [part for indices in (split.fit, split.select, split.report) for part in indices.split(512)]
@@ -194,5 +208,5 @@ def _label_information(problem: Problem, z_adv: Tensor, split: Split, max_steps:
     if len(problem.y.unique()) < 2 or bool((z_adv == z_adv[:1]).all()):
         return None
     return estimate_mutual_information(
-        labels, z_adv, split=split, max_steps=max_steps, random_state=problem.random_state
+        labels, z_adv, split=split, max_steps=max_steps, random_state=problem.random_state, verbose=problem.verbose
     ).value

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from tqdm.auto import tqdm
 
 from art_mi.attacks.ascent import Objective, ascend
@@ -65,7 +65,8 @@ class Problem:
         """`represent` of many samples with a gradient, no more than `batch_size` of them in memory at once."""
         if len(x) <= self.batch_size:
             return self.represent(x)
-        parts = [checkpoint(self.represent, part, use_reentrant=False) for part in x.split(self.batch_size)]
+        with set_checkpoint_early_stop(False):  # it stops by an exception, which TorchScript cannot pass through
+            parts = [checkpoint(self.represent, part, use_reentrant=False) for part in x.split(self.batch_size)]
         return torch.cat(parts)
 
     def attack(

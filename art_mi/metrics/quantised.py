@@ -71,7 +71,11 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
         ceiling_direction=CEILING,
         label_information=label,
         measured_accuracy=accuracy,
-        settings={"codes": codes if isinstance(codes, str) else repr(codes), "nb_codes": len(table)},
+        settings={
+            "codes": codes if isinstance(codes, str) else repr(codes),
+            "nb_codes": len(table),
+            "nb_codes_attacked_for": min(max_codes, len(table)),
+        },
     )
 
 
@@ -145,7 +149,10 @@ def _reachable(
 
 
 def _mark(seen: Tensor, codes: Tensor, table: Tensor) -> None:
-    seen |= (codes[:, None, :] == table[None, :, :]).all(2)
+    same = torch.ones(len(codes), len(table), dtype=torch.bool, device=codes.device)
+    for code, known in zip(codes.T, table.T, strict=True):
+        same &= code[:, None] == known[None, :]
+    seen |= same
 
 
 def _information(codes: NDArray[np.intp], y: NDArray[np.int64]) -> float:
@@ -178,7 +185,7 @@ def _estimate(problem: Problem, codes: NDArray[np.intp], value: float, cover: Co
         lower=value if cover is None else cover.lower,
         upper=value,
         ceiling=math.log(n),
-        bounds={"miller_madow": miller_madow(counts)},
+        bounds={"miller_madow": miller_madow(counts)} if cover is None else {},
         flags=tuple(flags),
         replicates=replicates,
     )

@@ -86,11 +86,11 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :param warm_start: Keep perturbations from batch to batch (`"critic"`).
         :param max_steps: Training steps of each critic.
         :param robust_accuracy: Accuracy in [0, 1] measured under an attack of the same strength, to hold against the
-            ceiling.
+            ceiling; for `"noisy"` that of a classifier behind the same noise, since the ceiling speaks of no other.
         :param unit: `"nats"` or `"bits"`.
         :param random_state: Seed. Global random state is neither used nor changed.
         :param verbose: Show progress bars.
-        :raises TypeError: If `attack` is not a projected-gradient attack.
+        :raises TypeError: If `attack` is not a projected-gradient attack, or `layer` or `codes` of another type.
         :raises ValueError: If a value breaks its rule; the message names it.
         """
         if attack is not None:
@@ -98,6 +98,9 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
                 raise ValueError(f"`eps` must be left out where `attack` is given, got {eps}.")
             if not isinstance(attack, ATTACKS):
                 raise TypeError(f"`attack` must be an ART ProjectedGradientDescent, got {type(attack).__name__}.")
+            for name, plain in (("targeted", False), ("random_eps", False), ("decay", None)):
+                if (given := getattr(attack, name, plain)) != plain:
+                    raise ValueError(f"`attack` must have {name}={plain}, got {given}.")
             norm, eps, eps_step = attack.norm, attack.eps, attack.eps_step
             max_iter, num_random_init = attack.max_iter, attack.num_random_init
         if eps is None:
@@ -218,7 +221,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             vulnerability=measured.vulnerability,
             accuracy_ceiling=ceilings["exact"],
             ceilings=ceilings,
-            ceiling_direction=measured.ceiling_direction,
+            ceiling_direction=measured.ceiling_direction
+            + ("" if problem.y is not None else "; labels are taken as uniform, since none were given"),
             method=self.method,
             layer=self.layer,
             flags=tuple(flag for flag in Flag if flag in flags),
@@ -278,7 +282,7 @@ def _check_representation(problem: Problem) -> None:
 
 
 def _ceilings(problem: Problem, measured: Measurement) -> dict[str, float]:
-    """Accuracy ceilings by form. With labels H(Y) is counted; without, labels are taken as uniform (theorem 3.4)."""
+    """Accuracy ceilings by form. With labels H(Y) is counted; without, labels are taken as uniform."""
     nb_classes = problem.classifier.nb_classes
     label_entropy = None
     if problem.y is not None:
@@ -287,8 +291,9 @@ def _ceilings(problem: Problem, measured: Measurement) -> dict[str, float]:
         "exact": adversarial_accuracy_upper_bound(
             measured.ceiling_information, nb_classes, label_entropy=label_entropy
         ),
-        "published": adversarial_accuracy_upper_bound(measured.ceiling_information, nb_classes, "published"),
     }
+    if label_entropy is None or label_entropy > 0.99 * math.log(nb_classes):  # theorem 3.4 is for uniform labels
+        ceilings["published"] = adversarial_accuracy_upper_bound(measured.ceiling_information, nb_classes, "published")
     if measured.label_information is not None:
         ceilings["label_aware"] = adversarial_accuracy_upper_bound(
             measured.label_information, nb_classes, label_entropy=label_entropy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_the_demo_writes_its_page_and_its_numbers(found, tmp_path):
 
 def test_demo_command_prints_the_table(tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["demo", "--nb_epochs", "1", "--nb_samples", "200", "--quiet", "true", "--out", str(out)]) == 0
+    assert main(["demo", "--nb-epochs", "1", "--nb-samples", "200", "--quiet", "--out", str(out)]) == 0
     assert "vulnerability" in capsys.readouterr().out
     assert (out / "index.html").is_file()
 
@@ -70,7 +71,7 @@ def test_estimate_reads_an_exported_file_and_its_layers(images, tmp_path, capsys
     status = main(
         [
             *("estimate", "--model", str(tmp_path / "model.pt2"), "--data", str(images), "--eps", "8/255"),
-            *("--layer", "features", "--max_iter", "2", "--quiet", "true", "--out", str(tmp_path / "result.json")),
+            *("--layer", "features", "--max-iter", "2", "--quiet", "--out", str(tmp_path / "result.json")),
         ]
     )
     assert status == 0
@@ -85,7 +86,7 @@ def test_estimate_reads_a_torchscript_file(images, tmp_path, capsys):
     status = main(
         [
             *("estimate", "--model", str(tmp_path / "model.pt"), "--data", str(images), "--eps", "0.1"),
-            *("--max_iter", "2", "--quiet", "true"),
+            *("--max-iter", "2", "--quiet"),
         ]
     )
     assert status == 0
@@ -104,7 +105,7 @@ def test_estimate_imports_a_function_and_measures_a_named_layer(images, tmp_path
     status = main(
         [
             *("estimate", "--model", "my_models:build", "--layer", "features", "--data", str(images), "--eps", "0.1"),
-            *("--max_iter", "2", "--quiet", "true", "--method", "noisy", "--unit", "bits"),
+            *("--max-iter", "2", "--quiet", "--method", "noisy", "--unit", "bits"),
         ]
     )
     assert status == 0
@@ -129,7 +130,35 @@ def test_a_mistake_is_one_line_and_exit_status_2(arguments, message, images, cap
 
 
 def test_selftest_prints_truth_estimate_and_error(capsys):
-    assert main(["selftest", "--only", "erasure", "--nb_samples", "2000", "--quiet", "true"]) == 0
+    assert main(["selftest", "--only", "erasure", "--nb-samples", "2000", "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "truth" in out
     assert "mean absolute error" in out
+
+
+def test_a_model_with_batch_normalisation_is_probed_in_evaluation_mode(images, tmp_path, monkeypatch):
+    (tmp_path / "normalised.py").write_text(
+        "from torch import nn\n"
+        "model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))\n"
+        "def build():\n    return model\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--model", "normalised:build", "--data", str(images), "--eps", "0.1", "--max-iter", "2", "--quiet"]
+    assert main(["estimate", *arguments]) == 0
+    norm = sys.modules["normalised"].model[1]
+    assert norm.training
+    assert norm.num_batches_tracked == 0
+    assert bool((norm.running_mean == 0).all())
+
+
+def test_the_folder_of_the_output_is_asked_for_before_the_work(images, tmp_path, capsys):
+    out = tmp_path / "no" / "result.json"
+    arguments = ["--model", "no_such_module:f", "--data", str(images), "--eps", "0.1", "--out", str(out)]
+    assert main(["estimate", *arguments]) == 2
+    assert "`out` must lie in an existing folder" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_model_is_refused(images, tmp_path, capsys):
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.pt")
+    assert main(["estimate", "--model", str(tmp_path / "weights.pt"), "--data", str(images), "--eps", "0.1"]) == 2
+    assert "`model` must be a torch.export (.pt2) or TorchScript file" in capsys.readouterr().err

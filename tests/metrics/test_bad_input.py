@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent, ProjectedGradientDescentNumpy
+from art.attacks.evasion import (
+    FastGradientMethod,
+    ProjectedGradientDescent,
+    ProjectedGradientDescentNumpy,
+    ProjectedGradientDescentPyTorch,
+)
 from art.defences.preprocessor import SpatialSmoothing
 from art.estimators.classification import PyTorchClassifier, SklearnClassifier
 from numpy.typing import NDArray
@@ -393,3 +398,38 @@ def test_noise_too_weak_to_show_is_flagged() -> None:
     assert weak.normal.value > 0.8 * math.log(FEW)
     assert Flag.SATURATED not in evaluate(noise_std=1.0).flags
     assert Flag.SATURATED in evaluate(network(width=12), method="quantised", layer="body.0", codes="sign").flags
+
+
+class Detached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x).detach()
+        return out
+
+
+@pytest.mark.parametrize("method", ["noisy", "quantised", "critic"])
+def test_a_network_that_detaches_is_flagged_and_does_not_crash(method: str) -> None:
+    options = {"max_steps": 4, "attack_steps": 1} if method == "critic" else {}
+    result = evaluate(Detached(), n=420, method=method, **options)
+    assert Flag.ZERO_GRADIENT in result.flags
+    assert result.vulnerability.value == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("option", "value"), [("targeted", True), ("random_eps", True), ("decay", 0.9)])
+def test_an_attack_of_another_game_is_refused(option: str, value: Any) -> None:
+    attack = ProjectedGradientDescentPyTorch(classifier(), verbose=False, **{option: value})
+    with pytest.raises(ValueError, match=f"`attack` must have {option}="):
+        WorstCaseMIEstimator(attack=attack)
+
+
+def test_the_published_ceiling_is_given_for_uniform_labels_only() -> None:
+    skewed = np.zeros(FEW, dtype=np.int64)
+    skewed[: FEW // 10] = 1
+    given = [estimator().evaluate(classifier(), samples(), y) for y in (skewed, np.arange(FEW) % 3)]
+    assert ["published" in result.ceilings for result in given] == [False, True]
+    without = estimator().evaluate(classifier(), samples())
+    assert "published" in without.ceilings
+    assert "labels are taken as uniform" in without.ceiling_direction

@@ -11,7 +11,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from art_mi import Flag, WorstCaseMIEstimator
+from art_mi import Flag, WorstCaseMIEstimator, estimate_mutual_information
 from art_mi.distributions import (
     binary_entropy,
     empirical_sign_worst_case,
@@ -236,3 +236,32 @@ def test_linear_maps_of_mixture_obey_the_corrected_theorem_3_2():
     result = measure(classifier_of(Score(w), 6), x, 0.1, method="quantised", codes="sign", layer="score")
     assert low - 1e-9 <= truth.vulnerability <= high + 1e-9
     assert low - 0.01 <= result.vulnerability.value <= high + 0.01
+
+
+def test_a_universal_shift_leaves_the_information_unchanged():
+    """The worst case over one perturbation for all samples is the clean case: I(X + d; W (X + d)) = I(X; W X)."""
+    x, w, _ = gaussian_mixture(1200, 5)
+    shift = 0.5 * np.sign(w).astype(np.float32)
+    classifier = classifier_of(Score(w), 5)
+    noisy = [measure(classifier, inputs, 0, layer="score").normal for inputs in (x, x + shift)]
+    assert noisy[1].value == pytest.approx(noisy[0].value, abs=1e-4)
+    assert noisy[1].upper == pytest.approx(noisy[0].upper, abs=1e-4)
+    z = x @ w + 0.5 * np.random.default_rng(0).normal(size=len(x))
+    read = [
+        estimate_mutual_information(x + move, z + float(move @ w), max_steps=50).value
+        for move in (np.zeros_like(shift), shift)
+    ]
+    assert read[1] == pytest.approx(read[0], abs=0.02)
+
+
+@pytest.mark.parametrize("noise_std", [0.5, 1.0])
+def test_a_function_of_the_representation_knows_no_more(noise_std):
+    """Data processing: the first logit, behind the same absolute noise, says no more than both."""
+    x, w, _ = gaussian_mixture(800, 5)
+    other = np.roll(w, 2)
+    both = measure(classifier_of(Score(np.stack([w, other])), 5), x, 0.2, layer="score", noise_std=noise_std)
+    sigma = both.settings["noise_std_absolute"]
+    scale = float(np.std(x @ w))
+    one = measure(classifier_of(Score(w), 5), x, 0.2, layer="score", noise_std=sigma / scale)
+    assert one.normal.lower <= both.normal.upper
+    assert one.normal.value < both.normal.value
