@@ -229,7 +229,7 @@ def _estimate(
     # here, and a lower bound that is cut off stays one. InfoNCE ends at the logarithm of its block.
     values = {name: min(other, most) for name, other in values.items()}
     replicates = np.minimum(share @ np.stack([r.replicates[bound] for r in readings]), most)
-    ceiling = min(most, math.log(min(r.nb_negatives for r in readings) + 1)) if bound == "info_nce" else most
+    ceiling = min(most, math.log(max(r.nb_negatives for r in readings) + 1)) if bound == "info_nce" else most
     value, fit_value = values[bound], float(share @ fit_values)
     low, high = np.quantile(replicates, [0.025, 0.975])
     high = math.inf if value >= ceiling else high

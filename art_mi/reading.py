@@ -45,7 +45,7 @@ class BoundReading:
 
     :param values: Value in nats by the name of the bound.
     :param replicates: Bootstrap replicates by the name of the bound, each of shape `(nb_bootstrap,)`.
-    :param nb_negatives: Negatives of each joint pair, in the smallest block.
+    :param nb_negatives: Negatives of each joint pair, in the largest block.
     """
 
     values: dict[str, float]
@@ -129,7 +129,7 @@ def read_bound(
     return BoundReading(
         {name: float(read[name][0]) for name in bounds},
         {name: read[name][1:].cpu().numpy().astype(np.float64) for name in bounds},
-        min(map(len, blocks)) - 1,
+        max(map(len, blocks)) - 1,
     )
 
 

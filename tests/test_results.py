@@ -144,7 +144,7 @@ def test_the_text_of_a_result_gives_everything_needed_to_judge_it() -> None:
         "0.6250",
         "An upper bound & nothing else.",
         "accuracy measured there",
-        "500 samples, seed 7, attack: norm inf, eps 0.3",
+        "500 samples, seed 7, norm inf, eps 0.3",
         "bias: low: a lower bound",
         Flag.SATURATED.meaning,
         Flag.UNDERSAMPLED.meaning,

