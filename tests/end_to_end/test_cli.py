@@ -163,3 +163,10 @@ def test_a_file_that_is_no_model_is_refused(images, tmp_path, capsys):
     torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.pt")
     assert main(["estimate", "--model", str(tmp_path / "weights.pt"), "--data", str(images), "--eps", "0.1"]) == 2
     assert "`model` must be a torch.export (.pt2) or TorchScript file" in capsys.readouterr().err
+
+
+def test_the_help_explains_every_command_and_option(capsys):
+    for command, text in (([], "compare their representations"), (["estimate"], "Radius in raw input units")):
+        with pytest.raises(SystemExit, match="0"):
+            main([*command, "--help"])
+        assert text in " ".join(capsys.readouterr().out.split())
