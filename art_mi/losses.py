@@ -1,0 +1,154 @@
+"""Losses of the defences: pure functions of logits, exact in log space, so that saturated networks keep their gradient.
+
+Values are one a sample, shape `(n,)`, unless the quantity belongs to the batch. Plain cross-entropy is torch's own.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div, logsigmoid
+
+
+def log_error_probability(logits: Tensor, y: Tensor) -> Tensor:
+    """log(1 - p_y), the potential that DALE's sampler climbs.
+
+    As 1 - p_y is the logistic function of minus the log odds of p_y, neither value nor gradient is lost when p_y rounds
+    to 1. The gradient points along that of the cross-entropy, p_y / (1 - p_y) times as long.
+
+    | Paper link: https://arxiv.org/abs/2110.15767 (algorithm 1)
+
+    :param logits: Logits f of shape `(n, C)`, C at least 2.
+    :param y: Index labels of shape `(n,)`.
+    :return: Values of shape `(n,)` in nats, at most 0.
+    :raises ValueError: If a shape breaks its rule.
+    """
+    _check(logits, y)
+    return logsigmoid(-_log_odds(logits, y))
+
+
+def boosted_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """-log p_y - log(1 - max_{k != y} p_k): cross-entropy, and a margin to the strongest wrong class.
+
+    Exact; the published code of MART adds 1e-4 to the second probability instead, which bounds the loss.
+
+    | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (equation 10)
+    | Code link: https://github.com/YisenWang/MART
+
+    :param logits: Logits f of shape `(n, C)`, C at least 2.
+    :param y: Index labels of shape `(n,)`.
+    :return: Values of shape `(n,)` in nats, at least 0.
+    :raises ValueError: If a shape breaks its rule.
+    """
+    _check(logits, y)
+    rival = logits.detach().scatter(1, y[:, None], -math.inf).argmax(1)
+    return -logsigmoid(_log_odds(logits, y)) - log_error_probability(logits, rival)
+
+
+def kl_divergence(logits_adv: Tensor, logits: Tensor) -> Tensor:
+    """KL(p || p') of each sample, p the prediction for the clean and p' that for the adversarial input.
+
+    The order is that of TRADES' published code. Both sides carry a gradient.
+
+    | Paper link: https://arxiv.org/abs/1901.08573
+    | Code link: https://github.com/yaodongyu/TRADES
+
+    :param logits_adv: Logits for the adversarial inputs, shape `(n, C)`.
+    :param logits: Logits for the clean inputs, shape `(n, C)`.
+    :return: Values of shape `(n,)` in nats, at least 0.
+    :raises ValueError: If the shapes differ.
+    """
+    _check_alike(logits_adv, logits)
+    return kl_div(logits_adv.log_softmax(1), logits.log_softmax(1), reduction="none", log_target=True).sum(1)
+
+
+def mart_regulariser(logits_adv: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+    """KL(p || p') (1 - p_y): consistency, weighted by the probability that the clean input is misclassified.
+
+    | Code link: https://github.com/YisenWang/MART
+
+    :param logits_adv: Logits for the adversarial inputs, shape `(n, C)`, C at least 2.
+    :param logits: Logits for the clean inputs, shape `(n, C)`.
+    :param y: Index labels of shape `(n,)`.
+    :return: Values of shape `(n,)` in nats, at least 0.
+    :raises ValueError: If a shape breaks its rule.
+    """
+    return kl_divergence(logits_adv, logits) * log_error_probability(logits, y).exp()
+
+
+def logit_distance(logits_adv: Tensor, logits: Tensor, *, order: str = "mae", reduction: str = "mean") -> Tensor:
+    """Absolute or squared difference of two samples' logits.
+
+    MIMAE's equation 11 prints the sum over the classes, its title says mean. The mean is the default: with the printed
+    weight 1 the sum, C times as large, outweighs the other terms.
+
+    | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (equation 11, table 10)
+
+    :param logits_adv: Logits for the adversarial inputs, shape `(n, C)`.
+    :param logits: Logits for the clean inputs, shape `(n, C)`.
+    :param order: `"mae"` for absolute, `"mse"` for squared differences.
+    :param reduction: `"mean"` or `"sum"` over the classes.
+    :return: Values of shape `(n,)`, at least 0.
+    :raises ValueError: If the shapes differ or an option is unknown.
+    """
+    _check_alike(logits_adv, logits)
+    if order not in ("mae", "mse"):
+        raise ValueError(f"`order` must be 'mae' or 'mse', got {order!r}.")
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"`reduction` must be 'mean' or 'sum', got {reduction!r}.")
+    difference = logits_adv - logits
+    distance = difference.abs() if order == "mae" else difference.square()
+    return distance.mean(1) if reduction == "mean" else distance.sum(1)
+
+
+def class_mutual_information(p: Tensor, q: Tensor, *, symmetric: bool = True) -> Tensor:
+    """Mutual information of the classes predicted for clean and adversarial inputs, under P = mean_i p_i q_i^T.
+
+    A quantity of the batch: log C where the predictions agree, are certain and balanced, 0 where they collapse onto one
+    class or are independent of each other. The paper says that P "can be" replaced by (P + P^T) / 2. That is the
+    default: without it a constant permutation of the classes scores as high as agreement. With it the value is biased
+    up on small batches, and not 0 on a batch of one.
+
+    | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (equations 13 and 14)
+    | Paper link: https://arxiv.org/abs/1807.06653
+
+    :param p: Probabilities of shape `(n, C)` for the clean inputs, rows that sum to 1.
+    :param q: Probabilities of shape `(n, C)` for the adversarial inputs.
+    :param symmetric: Whether to symmetrise P.
+    :return: Scalar in nats, between 0 and log C.
+    :raises ValueError: If the shapes differ.
+    """
+    _check_alike(p, q, ("p", "q"))
+    joint = p.T @ q / len(p)
+    if symmetric:
+        joint = (joint + joint.T) / 2
+    rows, columns = joint.sum(1, keepdim=True), joint.sum(0, keepdim=True)
+    return (joint * (_log(joint) - _log(rows) - _log(columns))).sum()
+
+
+def _log(p: Tensor) -> Tensor:
+    """Logarithm that is finite at 0, with gradient 0 there."""
+    return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+
+
+def _log_odds(logits: Tensor, y: Tensor) -> Tensor:
+    """The log of p_y / (1 - p_y): f_y - logsumexp_{k != y} f_k."""
+    index = y[:, None]
+    return logits.gather(1, index)[:, 0] - logits.scatter(1, index, -math.inf).logsumexp(1)
+
+
+def _check(logits: Tensor, y: Tensor) -> None:
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"`logits` must have shape (n, C) with at least 2 classes, got {tuple(logits.shape)}.")
+    if y.shape != logits.shape[:1]:
+        raise ValueError(f"`y` must hold one index a row of `logits`, got {tuple(y.shape)} for {len(logits)} rows.")
+
+
+def _check_alike(one: Tensor, other: Tensor, names: tuple[str, str] = ("logits_adv", "logits")) -> None:
+    if one.ndim != 2 or one.shape != other.shape or not len(one):
+        raise ValueError(
+            f"`{names[0]}` and `{names[1]}` must share a shape (n, C) with n at least 1, got "
+            f"{tuple(one.shape)} and {tuple(other.shape)}."
+        )

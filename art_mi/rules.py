@@ -1,0 +1,58 @@
+"""Rules that arguments must keep: a wording and a test each. A breach names the argument, the rule and the value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from numbers import Integral, Real
+from typing import Any
+
+Rule = tuple[str, Callable[[Any], bool]]
+
+
+def check(name: str, value: Any, rule: Rule) -> None:
+    """Refuse what breaks a rule.
+
+    :param name: The argument's name.
+    :param value: The value given for it.
+    :param rule: Wording and test.
+    :raises ValueError: If the test fails.
+    """
+    wording, holds = rule
+    if not holds(value):
+        raise ValueError(f"`{name}` must be {wording}, got {value!r}.")
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
+NON_NEGATIVE: Rule = "a non-negative number", lambda v: _finite(v) and v >= 0
+POSITIVE: Rule = "a positive number", lambda v: _finite(v) and v > 0
+BOOLEAN: Rule = "True or False", lambda v: isinstance(v, bool)
+
+
+def integer(least: int) -> Rule:
+    """An integer, numpy's included, Booleans not.
+
+    :param least: Least allowed value.
+    """
+    wording = f"an integer of at least {least}"
+    return wording, lambda v: not isinstance(v, bool) and isinstance(v, Integral) and int(v) >= least
+
+
+def one_of(names: Collection[str]) -> Rule:
+    """A name out of several.
+
+    :param names: The names.
+    """
+    return f"one of {', '.join(map(repr, names))}", lambda v: isinstance(v, str) and v in names
+
+
+def or_none(rule: Rule) -> Rule:
+    """None, or what keeps another rule.
+
+    :param rule: The other rule.
+    """
+    wording, holds = rule
+    return f"None or {wording}", lambda v: v is None or holds(v)
