@@ -1,4 +1,4 @@
-"""The one inner loop: projected steepest ascent on the inputs."""
+"""The one inner loop: projected ascent on the inputs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from art_mi.threat import NormBall
 
 Objective = Callable[[Tensor], Tensor]
+Move = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def ascend(
@@ -20,6 +21,8 @@ def ascend(
     eps_step: float | Callable[[int], float],
     max_iter: int,
     start: Tensor | None = None,
+    move: Move | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Move inputs inside their balls so that an objective rises.
 
@@ -34,16 +37,26 @@ def ascend(
     :param eps_step: Step size in raw input units, or its schedule, step number (from 0) -> size.
     :param max_iter: Number of steps.
     :param start: Where to start inside the balls; `x` by default.
+    :param move: What to add before the projection, (gradient, x_k, size) -> displacement, all of the shape of `x`;
+        the steepest step by default.
+    :param mask: Broadcasts against `x`; features where it is zero keep their value in `x` exactly.
     :return: Moved inputs of the same shape, without gradient.
     """
-    x_adv = (x if start is None else start).detach().clone()
+    x_adv = _masked(x if start is None else start, mask, x).detach().clone()
     for step in range(max_iter):
         x_adv.requires_grad_()
         grad = _gradient(objective(x_adv).sum(), x_adv)
         size = eps_step(step) if callable(eps_step) else eps_step
         with torch.no_grad():
-            x_adv = ball.project(x_adv + size * ball.steepest(grad, x_adv), x)
+            grad = _masked(grad, mask, torch.zeros_like(grad))
+            displacement = size * ball.steepest(grad, x_adv) if move is None else move(grad, x_adv, size)
+            x_adv = ball.project(_masked(x_adv + displacement, mask, x), x)
     return x_adv.detach()
+
+
+def _masked(free: Tensor, mask: Tensor | None, fixed: Tensor) -> Tensor:
+    """`free` where the mask allows a change, `fixed` where it is zero."""
+    return free if mask is None else torch.where(mask == 0, fixed, free)
 
 
 def _gradient(value: Tensor, x: Tensor) -> Tensor:

@@ -157,3 +157,58 @@ def test_a_gradient_that_is_not_a_number_leaves_its_sample_where_it_is(norm: flo
     x = torch.tensor([[0.0], [0.4]])
     x_adv = ascend(lambda x: x * x.sqrt(), x, NormBall(norm, 0.1), eps_step=0.1, max_iter=3)  # 0 times infinity at 0
     torch.testing.assert_close(x_adv, torch.tensor([[0.0], [0.5]]))
+
+
+@pytest.mark.parametrize("norm", [math.inf, 2, 1])
+def test_a_move_takes_the_place_of_the_steepest_step(norm: float) -> None:
+    x, ball = inputs(), NormBall(norm, 0.3, (0.0, 1.0))
+    asked: list[tuple[Tensor, float]] = []
+
+    def steepest(grad: Tensor, x_adv: Tensor, size: float) -> Tensor:
+        asked.append((grad, size))
+        return size * ball.steepest(grad, x_adv)
+
+    expected = ascend(linear, x, ball, eps_step=lambda k: 0.1 / (k + 1), max_iter=3)
+    assert torch.equal(
+        ascend(linear, x, ball, eps_step=lambda k: 0.1 / (k + 1), max_iter=3, move=steepest),
+        expected,
+    )
+    assert [size for _, size in asked] == [0.1, 0.05, 0.1 / 3]
+    assert all(torch.equal(grad, WEIGHTS.expand(6, 5)) and not grad.requires_grad for grad, _ in asked)
+    assert torch.equal(ascend(linear, x, ball, eps_step=0.1, max_iter=3, move=lambda g, x, s: 0 * g), x)
+    far = ascend(linear, x, ball, eps_step=0.1, max_iter=1, move=lambda g, x, s: torch.full_like(g, 100.0))
+    torch.testing.assert_close(far, ball.project(x + 100, x))
+
+
+@pytest.mark.parametrize("norm", [math.inf, 2, 1])
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_masked_features_keep_their_value_exactly_and_the_others_use_the_whole_ball(
+    norm: float, per_sample: bool
+) -> None:
+    x, ball = inputs(), NormBall(norm, 0.3)
+    mask = torch.tensor([0.0, 1.0, 0.0, 0.5, 1.0])
+    if per_sample:
+        mask = torch.stack([mask.roll(k) for k in range(6)])
+    fixed = (mask == 0).expand(6, 5)
+    start, nudge = ball.project(x + 0.05, x), torch.full_like(x, 0.01)
+
+    def noisy(grad: Tensor, x_adv: Tensor, size: float) -> Tensor:
+        return size * ball.steepest(grad, x_adv) + nudge
+
+    for options in ({}, {"start": start}, {"move": noisy}, {"start": start, "max_iter": 0}):
+        x_adv = ascend(linear, x, ball, **{"eps_step": 0.1, "max_iter": 10, **options}, mask=mask)  # type: ignore[arg-type]
+        assert torch.equal(x_adv[fixed], x[fixed])
+        assert (x_adv != x)[~fixed].any()
+    x_adv = ascend(linear, x, ball, eps_step=0.1, max_iter=10, mask=mask)
+    free = WEIGHTS.expand(6, 5).masked_fill(fixed, 0)
+    gain = linear(x_adv) - linear(x)
+    assert gain.tolist() == pytest.approx((0.3 * free.norm(p=DUAL[norm], dim=1)).tolist(), rel=1e-9)
+
+
+def test_a_mask_of_ones_changes_nothing_and_one_of_zeros_everything() -> None:
+    x, ball = inputs(), NormBall(2, 0.3)
+    expected = ascend(linear, x, ball, eps_step=0.1, max_iter=3)
+    assert torch.equal(
+        ascend(linear, x, ball, eps_step=0.1, max_iter=3, mask=torch.ones(1, dtype=torch.bool)), expected
+    )
+    assert torch.equal(ascend(linear, x, ball, eps_step=0.1, max_iter=3, mask=torch.zeros(5)), x)
