@@ -142,7 +142,7 @@ def test_gradients_are_those_of_the_values(n: int, nb_classes: int, seed: int) -
     assert gradcheck(lambda f: log_error_probability(f, y), f)
     assert gradcheck(lambda f: boosted_cross_entropy(f, y), f)
     assert gradcheck(kl_divergence, (f_adv, f))
-    assert gradcheck(lambda *both: mart_regulariser(*both, y), (f_adv, f))
+    assert gradcheck(lambda f_adv, f: mart_regulariser(f_adv, f, y), (f_adv, f))
     assert gradcheck(lambda *both: logit_distance(*both, order="mse"), (f_adv, f))
     assert gradcheck(logit_distance, (f_adv, f))
     for symmetric in (True, False):
