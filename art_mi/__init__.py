@@ -1,5 +1,6 @@
 """Worst-case mutual information for the Adversarial Robustness Toolbox."""
 
+from art_mi.attacks import LangevinMonteCarlo
 from art_mi.estimation import estimate_mutual_information
 from art_mi.metrics import WorstCaseMIEstimator, representation_vulnerability
 from art_mi.results import Flag, MIEstimate, RepresentationVulnerability
@@ -9,6 +10,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Flag",
+    "LangevinMonteCarlo",
     "MIEstimate",
     "RepresentationVulnerability",
     "WorstCaseMIEstimator",
