@@ -277,17 +277,19 @@ def test_a_summary_writer_hears_of_every_step(potential: str) -> None:
         attack(art, summary_writer=writer, num_random_init=2)
 
 
-def test_art_trains_against_it_and_measures_with_it() -> None:
-    model = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3))
-    art = classifier(model, optimizer=torch.optim.Adam(model.parameters(), 0.01))
+def test_art_measures_with_it_and_trains_against_it() -> None:
+    model = nn.Linear(5, 3, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(10 * torch.eye(3, 5))
+    art = classifier(model, optimizer=torch.optim.SGD(model.parameters(), 0.1))
     x = samples(120)
     y = x[:, :3].argmax(1)
-    langevin = LangevinMonteCarlo(art, eps=0.05, eps_step=0.02, max_iter=2, random_state=0)
-    before = [p.detach().clone() for p in model.parameters()]
-    AdversarialTrainer(art, langevin, ratio=0.5).fit(x, np.eye(3)[y], batch_size=40, nb_epochs=1)
-    assert any(not torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     weak, strong = (
         adversarial_accuracy(art, x, y, attack_crafter=attack(art, eps=eps, eps_step=eps / 2)) for eps in (1e-6, 0.5)
     )
-    assert weak == pytest.approx(1.0)
-    assert strong < 0.5
+    assert weak == pytest.approx(1.0, abs=0.01)
+    assert strong < 0.05
+    langevin = LangevinMonteCarlo(art, eps=0.05, eps_step=0.02, max_iter=2, random_state=0)
+    AdversarialTrainer(art, langevin, ratio=0.5).fit(x, np.eye(3)[y], batch_size=40, nb_epochs=1)
+    assert not torch.equal(model.weight.detach(), 10 * torch.eye(3, 5))
+    assert model.weight.isfinite().all()
