@@ -9,6 +9,7 @@ import difflib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,28 @@ def outputs(classifier: PyTorchClassifier, x: Tensor) -> Tensor:
     :param x: Raw inputs `(n, ...)` on the classifier's device.
     :raises TypeError: If the model returns anything but one tensor.
     """
+    return one_tensor(classifier.model(preprocessed(classifier, x)))
+
+
+def preprocessed(classifier: PyTorchClassifier, x: Tensor, *, training: bool = False) -> Tensor:
+    """Inputs after ART's preprocessing, differentiable.
+
+    :param classifier: Checked by :func:`check_classifier`.
+    :param x: Raw inputs `(n, ...)`.
+    :param training: Apply the steps meant for training instead of those meant for prediction.
+    """
     for operation in classifier.preprocessing_operations:
-        if operation.apply_predict:
+        if operation.apply_fit if training else operation.apply_predict:
             x, _ = operation.forward(x, None)
-    out = classifier.model(x)
+    return x
+
+
+def one_tensor(out: Any) -> Tensor:
+    """A model's output, taken out of a sequence of one.
+
+    :param out: What a model returned.
+    :raises TypeError: If it is anything but one tensor.
+    """
     if isinstance(out, list | tuple) and len(out) == 1:
         (out,) = out
     if not isinstance(out, Tensor):
@@ -114,9 +133,7 @@ def representation(classifier: PyTorchClassifier, layer: str | None = None) -> I
         if layer is None:
             yield lambda x: _rows(outputs(classifier, x), x, "the model's output")
             return
-        seen: list[Any] = []
-        handle = named_layer(classifier.model, layer).register_forward_hook(lambda *call: seen.append(_kept(call[-1])))
-        stack.callback(handle.remove)
+        seen = stack.enter_context(watching(classifier.model, layer))
 
         def at_layer(x: Tensor) -> Tensor:
             try:
@@ -148,6 +165,53 @@ def noisy_outputs(
         module = named_layer(classifier.model, layer)
         stack.callback(module.register_forward_hook(lambda *call: _with_noise(call[-1], noise)).remove)
         yield lambda x: outputs(classifier, x)
+
+
+@contextmanager
+def watching(model: nn.Module, layer: str | None) -> Iterator[list[Any]]:
+    """Collects the outputs of a layer while the context lasts; of no layer nothing.
+
+    :param model: Any module.
+    :param layer: Dotted name of any submodule.
+    """
+    seen: list[Any] = []
+    with ExitStack() as stack:
+        if layer is not None:
+            hook = named_layer(model, layer).register_forward_hook(lambda *call: seen.append(_kept(call[-1])))
+            stack.callback(hook.remove)
+        yield seen
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What a representation is made of.
+
+    :param parameters: Weights that its value depends on.
+    :param modules: Modules that have run by the time it is there.
+    """
+
+    parameters: tuple[nn.Parameter, ...]
+    modules: tuple[nn.Module, ...]
+
+
+def encoder(classifier: PyTorchClassifier, layer: str | None) -> Encoder:
+    """The part of a model up to a layer.
+
+    :param classifier: Checked by :func:`check_classifier`.
+    :param layer: Dotted name; None for the whole model.
+    """
+    model, ran = classifier.model, list[nn.Module]()
+    with ExitStack() as stack:
+        represent = stack.enter_context(representation(classifier, layer))
+        wanted = [parameter.requires_grad_() for parameter in model.parameters()]
+        end = model if layer is None else named_layer(model, layer)
+        for module in model.modules():
+            hook = module.register_forward_hook(lambda module, *_: ran.append(module))
+            stack.callback(hook.remove)
+        z = represent(torch.zeros(2, *classifier.input_shape, device=classifier.device))
+        used = torch.autograd.grad(z.sum(), wanted, allow_unused=True)
+    parameters = tuple(p for p, grad in zip(wanted, used, strict=True) if grad is not None)
+    return Encoder(parameters, tuple(ran[: ran.index(end) + 1]))
 
 
 def _kept(out: Any) -> Any:

@@ -19,12 +19,12 @@ LAYERS = (
     "models losses rules",
     "bridge",
     "attacks fitting estimation",
-    "metrics evaluation",
+    "metrics evaluation trainers",
     "report",
     "demo cli",
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
-MAY_IMPORT_ART = ("bridge", "attacks.langevin", "metrics", "evaluation", "demo", "cli")
+MAY_IMPORT_ART = ("bridge", "attacks.langevin", "metrics", "evaluation", "trainers", "demo", "cli")
 RESULTS = "art_mi.results"
 
 

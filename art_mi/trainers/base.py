@@ -1,0 +1,283 @@
+"""`StepTrainer`: an ART trainer that is one method, `step(x, y) -> terms`, on the one outer loop."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from art.attacks.attack import EvasionAttack
+from art.data_generators import DataGenerator
+from art.defences.trainer import Trainer
+from art.estimators.classification import PyTorchClassifier
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from art_mi import bridge
+from art_mi.trainers import crafting
+from art_mi.trainers.batches import ArrayBatches, Batches, GeneratorBatches, LoaderBatches
+from art_mi.trainers.crafting import Target
+from art_mi.trainers.loop import FitOptions, Loop
+from art_mi.trainers.validation import Validation
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+Terms = dict[str, Tensor]
+Callback = Callable[["StepTrainer", dict[str, Any]], bool | None]
+
+
+class StepTrainer(Trainer):  # type: ignore[misc]
+    """Trains a `PyTorchClassifier` by a step that gives a loss; everything around the step is here, once.
+
+    A subclass says in :meth:`step` what the loss of a batch is. Beside the classifier's own optimizer it may bring
+    `modules` (critics) with `optimizers` of their own, and `duals`, tensors that :meth:`after_step` or
+    :meth:`after_epoch` move; all of them are checkpointed.
+    """
+
+    needs_attack = True
+    needs_labels = True
+    smallest_batch = 1
+
+    def __init__(
+        self,
+        classifier: PyTorchClassifier,
+        attack: EvasionAttack | None = None,
+        *,
+        precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+        channels_last: bool = False,
+        compiled: bool = False,
+        fabric: Fabric | None = None,
+        random_state: int = 0,
+        verbose: bool = True,
+    ) -> None:
+        """Create a :class:`.StepTrainer` instance.
+
+        :param classifier: ART `PyTorchClassifier` with an optimizer, whose model returns logits; trained in place.
+        :param attack: Any untargeted ART attack on that classifier. Projected-gradient attacks lend their numbers to a
+            fast path on tensors, others are run by `generate`; none is changed.
+        :param precision: `"32-true"`, `"bf16-mixed"` or `"16-mixed"`, of the training step; attacks run in 32 bits.
+        :param channels_last: Keep images and weights in channels-last memory format.
+        :param compiled: Run the training step's forward pass through `torch.compile`.
+        :param fabric: A launched Lightning Fabric, for several processes; by default one process on the classifier's
+            device with the precision given.
+        :param random_state: Seed of everything drawn in training. Global random state is as before afterwards.
+        :param verbose: Show a progress bar.
+        :raises TypeError: If `classifier` or `attack` is of another kind.
+        :raises ValueError: If an argument breaks its rule; the message names it.
+        """
+        bridge.check_classifier(classifier)
+        if classifier.optimizer is None:
+            raise ValueError("`classifier` must have an optimizer, got None. Give one to the PyTorchClassifier.")
+        if attack is not None or self.needs_attack:
+            crafting.check_attack(classifier, attack)
+        if precision not in PRECISIONS:
+            raise ValueError(f"`precision` must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}.")
+        super().__init__(classifier)
+        self.attack = attack
+        self.precision, self.channels_last, self.compiled = precision, channels_last, compiled
+        self.random_state, self.verbose = random_state, verbose
+        self.fabric = Fabric(**_accelerator(classifier.device), precision=precision) if fabric is None else fabric
+        self.generator = torch.Generator(classifier.device).manual_seed(random_state + self.fabric.global_rank)
+        self.modules: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.duals: dict[str, Tensor] = {}
+        self.history: list[dict[str, Any]] = []
+        self.running: nn.Module = classifier.model
+
+    @abstractmethod
+    def step(self, x: Tensor, y: Tensor | None) -> Terms:
+        """The loss of a batch, under `"loss"`, and whatever else should be shown and recorded.
+
+        :param x: Raw inputs `(b, ...)` on the device.
+        :param y: Index labels `(b,)`.
+        :return: Scalars on the device; that under `"loss"` is differentiated.
+        """
+
+    def after_step(self, terms: Terms) -> None:
+        """Called after each optimizer step with the detached terms, means over all processes; no host sync, please."""
+
+    def training_mode(self) -> None:
+        """Put model and modules in training mode; called at the start of each epoch."""
+        self.classifier.model.train()
+        for module in self.modules.values():
+            module.train()
+
+    def before_epoch(self, epoch: int, nb_epochs: int) -> None:
+        """Called before each epoch, and once on resuming.
+
+        :param epoch: Number of the epoch, from 0.
+        :param nb_epochs: Number of epochs of the whole run.
+        """
+
+    def validates(self, epoch: int) -> bool:
+        """Whether accuracies mean something after this epoch.
+
+        :param epoch: Number of the epoch, from 0.
+        """
+        return True
+
+    def after_epoch(self, record: dict[str, Any]) -> None:
+        """Called after each epoch with its means, before validation."""
+
+    def fit(
+        self,
+        x: NDArray[Any] | Tensor | DataLoader[Any],
+        y: NDArray[Any] | Tensor | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        batch_size: int = 128,
+        nb_epochs: int = 20,
+        scheduler: Any = None,
+        **options: Any,
+    ) -> None:
+        """Train the classifier.
+
+        The model's modes are as before afterwards. A loss that is not finite stops the training with the weights of the
+        last good epoch.
+
+        :param x: Raw inputs `(n, *input_shape)`, or a `DataLoader` of inputs and labels. Never changed.
+        :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; not with a loader.
+        :param validation_data: Inputs and labels on which clean and attacked accuracy are measured.
+        :param batch_size: Most samples in a batch, all processes together; a loader has its own.
+        :param nb_epochs: Number of epochs.
+        :param scheduler: Any torch learning-rate scheduler of the classifier's optimizer.
+        :param options: `validation_attack`, an ART attack on the classifier, by default twenty projected-gradient steps
+            within the ball of the trainer's attack, and what :class:`.FitOptions` lists.
+        :raises TypeError: If an option is unknown or an argument of another type.
+        :raises ValueError: If an argument breaks its rule; the message names it and nothing is trained.
+        :raises FloatingPointError: If a term is not finite; the message names epoch, batch and term.
+        """
+        if isinstance(x, DataLoader):
+            if y is not None:
+                raise ValueError("`y` must be left out with a DataLoader, which brings its labels, got labels.")
+            loader: Any = self.fabric.setup_dataloaders(x) if self.fabric.world_size > 1 else x
+            batches: Batches = LoaderBatches(loader, self.classifier)
+            smallest = 1 if getattr(x, "batch_size", None) == 1 else math.inf
+        else:
+            batches = self._array_batches(x, y, batch_size)
+            smallest = len(batches.x) // len(batches)
+        if smallest < self.smallest_batch:
+            raise ValueError(
+                f"`batch_size` must leave at least {self.smallest_batch} samples in a batch, got {smallest}."
+            )
+        self._train(batches, validation_data, nb_epochs, scheduler, options)
+
+    def fit_generator(
+        self, generator: DataGenerator, nb_epochs: int = 20, scheduler: Any = None, **options: Any
+    ) -> None:
+        """Train the classifier on an ART data generator.
+
+        :param generator: Generator of known size.
+        :param nb_epochs: Number of epochs.
+        :param scheduler: As in :meth:`fit`.
+        :param options: As in :meth:`fit`, `validation_data` included.
+        :raises TypeError: If `generator` is not an ART data generator.
+        :raises ValueError: If its size is unknown, or an argument breaks its rule.
+        """
+        if not isinstance(generator, DataGenerator):
+            raise TypeError(f"`generator` must be an ART DataGenerator, got {type(generator).__name__}.")
+        if generator.size is None:
+            raise ValueError("`generator` must know its size, got None.")
+        if generator.batch_size < self.smallest_batch:
+            raise ValueError(
+                f"`generator` must have batches of at least {self.smallest_batch}, got {generator.batch_size}."
+            )
+        validation_data = options.pop("validation_data", None)
+        self._train(GeneratorBatches(generator, self.classifier), validation_data, nb_epochs, scheduler, options)
+
+    def predict(self, x: NDArray[Any], **kwargs: Any) -> NDArray[Any]:
+        """The trained classifier's outputs, as its own `predict` gives them."""
+        predicted: NDArray[Any] = self.classifier.predict(np.asarray(x, dtype=np.float32), **kwargs)
+        return predicted
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The model's output in training, raw inputs in, ART's training-time preprocessing included."""
+        inputs = bridge.preprocessed(self.classifier, x, training=True)
+        if self.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return bridge.one_tensor(self.running(inputs))
+
+    def craft(self, x: Tensor, y: Tensor | None, target: Target = crafting.loss, start_std: float = 0.0) -> Tensor:
+        """Adversarial inputs for a batch by the trainer's attack, in evaluation mode, without weight gradients.
+
+        :param x: Raw inputs `(b, ...)`.
+        :param y: Index labels `(b,)`.
+        :param target: What a projected-gradient attack climbs.
+        :param start_std: Gaussian noise at the start of a projected-gradient attack.
+        """
+        with bridge.evaluating(self.classifier.model):
+            return crafting.craft(
+                self.classifier, self.attack, x, y, self.generator, target=target, start_std=start_std
+            )
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Rows of all processes, with their gradients; the same rows for one process."""
+        if self.fabric.world_size == 1:
+            return values
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(all_gather(values))
+
+    @contextmanager
+    def set_up(self) -> Iterator[dict[str, Any]]:
+        """Model and optimizers behind Fabric while the context lasts, by name; `"model"` is the classifier's."""
+        model = self.classifier.model
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)
+        modes = [(module, module.training) for module in model.modules()]
+        wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        forward: Any = torch.compile(model) if self.compiled else model
+        wrapped, optimizer = self.fabric.setup(forward, self.classifier.optimizer, move_to_device=False)
+        optimizers = {"model": optimizer}
+        originals = dict(self.modules)
+        for name, module in originals.items():
+            if name in self.optimizers:
+                self.modules[name], optimizers[name] = self.fabric.setup(module, self.optimizers[name])
+        self.running = wrapped
+        try:
+            yield optimizers
+        finally:
+            self.running, self.modules = model, originals
+            for module, training in modes:
+                module.training = training
+            for parameter, requires_grad in wanted:
+                parameter.requires_grad_(requires_grad)
+
+    def _array_batches(self, x: Any, y: Any, batch_size: int) -> ArrayBatches:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ValueError(f"`batch_size` must be an integer of at least 1, got {batch_size!r}.")
+        inputs = bridge.input_tensor(self.classifier, x)
+        if len(inputs) == 0:
+            raise ValueError("`x` must hold samples, got none.")
+        if y is None and self.needs_labels:
+            raise ValueError(f"`y` must be given to {type(self).__name__}, got None.")
+        labels = None if y is None else bridge.label_tensor(self.classifier, y, len(inputs))
+        return ArrayBatches(inputs, labels, int(batch_size), self.fabric.global_rank, self.fabric.world_size)
+
+    def _train(
+        self, batches: Batches, validation_data: Any, nb_epochs: int, scheduler: Any, options: dict[str, Any]
+    ) -> None:
+        known = ["validation_attack", *(f.name for f in fields(FitOptions))]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"`{name}` must be an option of fit: {', '.join(known)}.")
+        attack = options.pop("validation_attack", None)
+        validation = None if validation_data is None else Validation.of(self, validation_data, attack)
+        chosen = FitOptions(nb_epochs=nb_epochs, scheduler=scheduler, **options)
+        chosen.check(self, validation)
+        Loop(self, batches, chosen, validation).run()
+
+
+def _accelerator(device: torch.device) -> dict[str, Any]:
+    if device.type == "cuda":
+        return {"accelerator": "cuda", "devices": [device.index or 0]}
+    return {"accelerator": device.type, "devices": 1}
+
+
+__all__ = ["Callback", "StepTrainer", "Terms"]

@@ -1,0 +1,151 @@
+"""How a trainer uses an ART attack: projected-gradient attacks as tensors, any other through `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from art.attacks.attack import EvasionAttack
+from art.attacks.evasion import ProjectedGradientDescent, ProjectedGradientDescentPyTorch
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from art_mi.attacks import Objective, ascend
+from art_mi.bridge import norm_ball, outputs
+from art_mi.losses import kl_divergence
+from art_mi.threat import NormBall
+
+
+def check_attack(classifier: PyTorchClassifier, attack: Any) -> None:
+    """Refuse attacks that cannot be trained against.
+
+    :param classifier: The classifier to be trained.
+    :param attack: Anything.
+    :raises TypeError: If it is not an ART `EvasionAttack`.
+    :raises ValueError: If it is targeted, or bound to another estimator.
+    """
+    if not isinstance(attack, EvasionAttack):
+        raise TypeError(f"`attack` must be an ART EvasionAttack, got {type(attack).__name__}.")
+    if attack.targeted:
+        raise ValueError(f"`attack` must be untargeted, got a targeted {type(attack).__name__}.")
+    if attack.estimator is not classifier:
+        raise ValueError(f"`attack` must be bound to the `classifier` to be trained, got one of {attack.estimator!r}.")
+
+
+@dataclass(frozen=True)
+class ProjectedGradient:
+    """What a projected-gradient attack is made of.
+
+    :param ball: Threat model.
+    :param eps_step: Step size in raw input units.
+    :param max_iter: Number of steps.
+    :param num_random_init: Random starts, the best of which counts sample by sample; 0 starts at the input.
+    """
+
+    ball: NormBall
+    eps_step: float
+    max_iter: int
+    num_random_init: int = 0
+
+    def craft(
+        self, objective: Objective, x: Tensor, generator: torch.Generator | None, *, start_std: float = 0.0
+    ) -> Tensor:
+        """Inputs moved so that the objective rises.
+
+        :param objective: Maps `(n, ...)` to one value a sample, or one of the batch.
+        :param x: Clean inputs `(n, ...)`.
+        :param generator: Source of the starts.
+        :param start_std: Standard deviation of Gaussian noise at the start.
+        """
+        best, best_value = x, None
+        for _ in range(max(1, self.num_random_init)):
+            start = self.ball.random_start(x, generator) if self.num_random_init else x
+            if start_std > 0:
+                noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+                start = self.ball.project(start + start_std * noise, x)
+            x_adv = ascend(objective, x, self.ball, eps_step=self.eps_step, max_iter=self.max_iter, start=start)
+            if self.num_random_init < 2:
+                return x_adv
+            with torch.no_grad():
+                value = objective(x_adv)
+            better = torch.ones_like(value, dtype=torch.bool) if best_value is None else value > best_value
+            best = torch.where(better.view(-1, *[1] * (x.ndim - 1)), x_adv, best)
+            best_value = value if best_value is None else torch.maximum(value, best_value)
+        return best
+
+
+def projected_gradient(classifier: PyTorchClassifier, attack: EvasionAttack) -> ProjectedGradient | None:
+    """The parts of a projected-gradient attack, None for an attack of another kind.
+
+    :param classifier: Gives the clip values.
+    :param attack: Any ART attack.
+    """
+    if not isinstance(attack, ProjectedGradientDescent | ProjectedGradientDescentPyTorch):
+        return None
+    plain = isinstance(attack.eps, int | float) and isinstance(attack.eps_step, int | float)
+    if not plain or attack.random_eps or getattr(attack, "decay", None) is not None:
+        return None  # arrays of radii, random radii and momentum are ART's own
+    ball = norm_ball(classifier, attack.norm, attack.eps)
+    return ProjectedGradient(ball, attack.eps_step, attack.max_iter, attack.num_random_init)
+
+
+Target = Callable[[PyTorchClassifier, Tensor, Tensor | None], Objective]
+
+
+def loss(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objective:
+    """The cross-entropy of each sample as an objective.
+
+    :param classifier: Whose outputs are logits.
+    :param x: Clean inputs `(n, ...)`.
+    :param y: Index labels `(n,)`.
+    """
+    assert y is not None
+    return lambda x_adv: cross_entropy(outputs(classifier, x_adv), y, reduction="none")
+
+
+def divergence(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objective:
+    """KL(p(x) || p(x')) of each sample as an objective; its gradient is zero at the clean input.
+
+    :param classifier: Whose outputs are logits.
+    :param x: Clean inputs `(n, ...)`.
+    :param y: Not used.
+    """
+    with torch.no_grad():
+        clean = outputs(classifier, x)
+    return lambda x_adv: kl_divergence(outputs(classifier, x_adv), clean)
+
+
+def craft(
+    classifier: PyTorchClassifier,
+    attack: EvasionAttack,
+    x: Tensor,
+    y: Tensor | None,
+    generator: torch.Generator | None,
+    *,
+    target: Target = loss,
+    start_std: float = 0.0,
+) -> Tensor:
+    """Adversarial inputs for a batch on the device. The classifier must be in evaluation mode.
+
+    :param classifier: The classifier under attack.
+    :param attack: A projected-gradient attack lends its numbers; one with a method `perturb` works on tensors; any
+        other is run as it is, by `generate`.
+    :param x: Inputs `(n, ...)`.
+    :param y: Index labels `(n,)`.
+    :param generator: Source of randomness, where the attack takes one.
+    :param target: What a projected-gradient attack climbs.
+    :param start_std: Gaussian noise at the start of a projected-gradient attack.
+    :return: Inputs of the same shape.
+    """
+    parts = projected_gradient(classifier, attack)
+    if parts is not None:
+        return parts.craft(target(classifier, x, y), x, generator, start_std=start_std)
+    if hasattr(attack, "perturb"):
+        moved: Tensor = attack.perturb(x, y, generator)
+        return moved
+    with torch.enable_grad():
+        made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
+    return torch.as_tensor(made, dtype=x.dtype, device=x.device)

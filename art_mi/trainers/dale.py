@@ -1,0 +1,97 @@
+"""DALE: adversarial training as constrained learning, with a dual variable that holds the clean loss at a margin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from art.attacks.attack import EvasionAttack
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from art_mi.losses import kl_divergence
+from art_mi.rules import NON_NEGATIVE, check, one_of, or_none
+from art_mi.trainers.base import StepTrainer, Terms
+from art_mi.trainers.crafting import divergence, loss
+
+
+class DALETrainer(StepTrainer):
+    """Minimise the loss on sampled perturbations subject to a clean loss of at most rho, by primal and dual steps.
+
+    theta descends E[robust loss] + nu E[clean loss], and nu <- [nu + dual_lr (clean loss - rho)]_+. Algorithm 1 starts
+    nu at 0 and moves it once an epoch; the published code starts it at 1 and moves it once a batch by 0.001
+    (`dual_start=1.0, dual_step="batch", dual_lr=0.001`). The paper prints neither its margin nor its dual step: the
+    margin here is the code's, the dual step ours. The epoch's clean loss is the mean over its batches as they were
+    trained on, not that of a pass of its own.
+
+    | Paper link: https://arxiv.org/abs/2110.15767 (algorithm 1)
+    """
+
+    def __init__(
+        self,
+        classifier: PyTorchClassifier,
+        attack: EvasionAttack,
+        *,
+        rho: float = 0.1,
+        dual_lr: float = 0.1,
+        dual_start: float = 0.0,
+        dual_step: str = "epoch",
+        robust_loss: str = "cross_entropy",
+        swapped: bool = False,
+        multiplier: float | None = None,
+        **common: Any,
+    ) -> None:
+        """Create a :class:`.DALETrainer` instance.
+
+        :param classifier: ART `PyTorchClassifier` with an optimizer.
+        :param attack: Usually a :class:`.LangevinMonteCarlo`, of noise `"gaussian"` or `"laplace"` or of potential
+            `"kl"`; any other untargeted ART attack is its limit of no noise.
+        :param rho: Margin of the constrained loss.
+        :param dual_lr: Step size of the dual variable.
+        :param dual_start: First value of the dual variable.
+        :param dual_step: `"epoch"` or `"batch"`, how often the dual variable moves.
+        :param robust_loss: `"cross_entropy"` on the perturbed inputs, or `"kl"`, the divergence of their predictions
+            from the clean ones.
+        :param swapped: Minimise the clean loss and constrain the robust one.
+        :param multiplier: A fixed multiplier in place of the dual variable.
+        :param common: As in :class:`.StepTrainer`.
+        :raises TypeError: If `classifier` or `attack` is of another kind.
+        :raises ValueError: If an argument breaks its rule.
+        """
+        for name, value in (("rho", rho), ("dual_lr", dual_lr), ("dual_start", dual_start)):
+            check(name, value, NON_NEGATIVE)
+        check("dual_step", dual_step, one_of(("epoch", "batch")))
+        check("robust_loss", robust_loss, one_of(("cross_entropy", "kl")))
+        check("multiplier", multiplier, or_none(NON_NEGATIVE))
+        super().__init__(classifier, attack, **common)
+        self.rho, self.dual_lr, self.dual_step = rho, dual_lr, dual_step
+        self.robust_loss, self.swapped, self.multiplier = robust_loss, swapped, multiplier
+        start = dual_start if multiplier is None else multiplier
+        self.duals["nu"] = torch.tensor(start, dtype=torch.float64, device=classifier.device)
+
+    def step(self, x: Tensor, y: Tensor | None) -> Terms:
+        """See :class:`.StepTrainer`; terms `robust`, `clean` and `nu`."""
+        assert y is not None
+        kl = self.robust_loss == "kl"
+        x_adv = self.craft(x, y, divergence if kl else loss, start_std=0.001 if kl else 0.0)
+        logits, logits_adv = self.forward(x), self.forward(x_adv)
+        clean = cross_entropy(logits, y)
+        robust = kl_divergence(logits_adv, logits).mean() if kl else cross_entropy(logits_adv, y)
+        nu = self.duals["nu"].to(clean.dtype)
+        total = clean + nu * robust if self.swapped else robust + nu * clean
+        return {"loss": total, "robust": robust, "clean": clean, "nu": nu}
+
+    def after_step(self, terms: Terms) -> None:
+        """See :class:`.StepTrainer`."""
+        if self.dual_step == "batch":
+            self._ascend(terms["robust" if self.swapped else "clean"])
+
+    def after_epoch(self, record: dict[str, Any]) -> None:
+        """See :class:`.StepTrainer`."""
+        if self.dual_step == "epoch":
+            self._ascend(record["robust" if self.swapped else "clean"])
+
+    def _ascend(self, constrained: Tensor | float) -> None:
+        if self.multiplier is None:
+            self.duals["nu"] = (self.duals["nu"] + self.dual_lr * (constrained - self.rho)).clamp_min(0.0)

@@ -1,0 +1,53 @@
+"""Callbacks: what may look on after each epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from art_mi.metrics import WorstCaseMIEstimator
+
+if TYPE_CHECKING:
+    from art_mi.trainers.base import StepTrainer
+
+
+class RVMonitor:
+    """Records normal information, worst-case information and representation vulnerability every few epochs.
+
+    :param x: Raw inputs to measure on, better not the training inputs.
+    :param every: Epochs between measurements.
+    :param kwargs: Arguments of :class:`.WorstCaseMIEstimator`; `eps` or `attack` must be among them.
+    """
+
+    def __init__(self, x: Any, *, every: int = 1, **kwargs: Any) -> None:
+        if every < 1:
+            raise ValueError(f"`every` must be at least 1, got {every}.")
+        self.estimator = WorstCaseMIEstimator(**{"verbose": False, **kwargs})
+        self.x, self.every = x, every
+
+    def __call__(self, trainer: StepTrainer, record: dict[str, Any]) -> None:
+        """Add `normal_information`, `worst_case_information` and `vulnerability` to the record."""
+        if record["epoch"] % self.every == 0:
+            result = self.estimator.evaluate(trainer.classifier, self.x)
+            record["normal_information"] = result.normal.value
+            record["worst_case_information"] = result.worst_case.value
+            record["vulnerability"] = result.vulnerability.value
+
+
+class TensorBoard:
+    """Writes every number of the epoch records for TensorBoard (extra `tensorboard`).
+
+    :param folder: Where to write.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder))
+
+    def __call__(self, trainer: StepTrainer, record: dict[str, Any]) -> None:
+        """Write one record."""
+        for name, value in record.items():
+            if isinstance(value, int | float) and name != "epoch":
+                self.writer.add_scalar(name, value, record["epoch"])
+        self.writer.flush()

@@ -1,0 +1,85 @@
+"""Randomness of training: the global generators, which ART and torch draw from, seeded for a while or kept.
+
+Python's `random`, NumPy's global state, torch's CPU generator and, on a CUDA device, the generator of that device only.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def isolated_randomness(random_state: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators inside the block; on exit, also by an exception, they are exactly as before.
+
+    :param random_state: Seed from 0 to 2**32 - 1.
+    :param device: CPU or CUDA device; other CUDA devices are not touched.
+    :raises ValueError: If the seed is out of range or the device is neither.
+    """
+    if type(random_state) is bool or not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**32:
+        raise ValueError(f"`random_state` must be an integer from 0 to 2**32 - 1, got {random_state!r}.")
+    generators = _generators(device)
+    before = _states(generators)
+    try:
+        random.seed(int(random_state))
+        np.random.seed(random_state)  # noqa: NPY002
+        for generator in generators.values():
+            generator.manual_seed(int(random_state))  # torch.manual_seed would seed all accelerators
+        yield
+    finally:
+        _restore(before, generators)
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """States of the global generators, as a checkpoint stores them.
+
+    :param device: CPU or CUDA device.
+    :return: Copies, by the name of the generator: `"python"`, `"numpy"`, `"cpu"` and on a CUDA device `"cuda"`.
+    :raises ValueError: If the device is neither.
+    """
+    return _states(_generators(device))
+
+
+def restore_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Put the global generators back to what :func:`random_states` read.
+
+    :param states: What it returned, on a device of the same type.
+    :param device: CPU or CUDA device.
+    :raises ValueError: If `states` lacks a generator of the device or has one too many.
+    """
+    generators = _generators(device)
+    expected = ["python", "numpy", *generators]
+    if set(states) != set(expected):
+        raise ValueError(f"`states` must hold {', '.join(expected)} on {device.type}, got {', '.join(states)}.")
+    _restore(states, generators)
+
+
+def _generators(device: torch.device) -> dict[str, torch.Generator]:
+    if device.type == "cpu":
+        return {"cpu": torch.default_generator}
+    if device.type == "cuda":
+        torch.cuda.init()  # there are no generators before
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return {"cpu": torch.default_generator, "cuda": torch.cuda.default_generators[index]}
+    raise ValueError(f"`device` must be a CPU or CUDA device, got {device.type}.")
+
+
+def _states(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002
+        **{name: generator.get_state() for name, generator in generators.items()},
+    }
+
+
+def _restore(states: Mapping[str, Any], generators: Mapping[str, torch.Generator]) -> None:
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    for name, generator in generators.items():
+        generator.set_state(states[name])

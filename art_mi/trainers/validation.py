@@ -1,0 +1,86 @@
+"""Clean and attacked accuracy during training, on tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from art.attacks.attack import EvasionAttack
+from torch import Tensor
+
+from art_mi import bridge
+from art_mi.threat import NORMS
+from art_mi.trainers import crafting
+
+if TYPE_CHECKING:
+    from art_mi.trainers.base import StepTrainer
+
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Samples, and the attack they are validated under.
+
+    :param trainer: Whose classifier is validated.
+    :param x: Inputs `(n, ...)` on the device.
+    :param y: Index labels `(n,)` on the device.
+    :param attack: ART attack; by default twenty projected-gradient steps of eps / 8 within the radius and norm that
+        the trainer's attack has, and none where it has neither.
+    :param batch_size: Most samples in a batch.
+    """
+
+    trainer: StepTrainer
+    x: Tensor
+    y: Tensor
+    attack: EvasionAttack | None = None
+    batch_size: int = 256
+
+    @classmethod
+    def of(cls, trainer: StepTrainer, data: Any, attack: EvasionAttack | None) -> Validation:
+        """Checked samples on the classifier's device.
+
+        :param trainer: Whose classifier is validated.
+        :param data: Pair of inputs and labels.
+        :param attack: ART attack on that classifier, or None for the default.
+        :raises ValueError: If `data` is not such a pair, or its values break a rule.
+        """
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise ValueError(f"`validation_data` must be a pair (x, y), got {type(data).__name__}.")
+        if attack is not None:
+            crafting.check_attack(trainer.classifier, attack)
+        x = bridge.input_tensor(trainer.classifier, data[0])
+        if len(x) == 0:
+            raise ValueError("`validation_data` must hold samples, got none.")
+        return cls(trainer, x, bridge.label_tensor(trainer.classifier, data[1], len(x)), attack)
+
+    def measure(self) -> dict[str, float]:
+        """`clean_accuracy` and, where there is an attack, `robust_accuracy`, in [0, 1]."""
+        generator = torch.Generator(self.x.device).manual_seed(self.trainer.random_state)
+        clean, robust = [], []
+        with bridge.evaluating(self.trainer.classifier.model):
+            for x, y in zip(self.x.split(self.batch_size), self.y.split(self.batch_size), strict=True):
+                clean.append(self._correct(x, y))
+                x_adv = self._attacked(x, y, generator)
+                if x_adv is not None:
+                    robust.append(self._correct(x_adv, y) & clean[-1])
+        rates = {"clean_accuracy": clean, **({"robust_accuracy": robust} if robust else {})}
+        return {name: float(torch.cat(correct).double().mean()) for name, correct in rates.items()}
+
+    def _correct(self, x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            return bridge.outputs(self.trainer.classifier, x).argmax(1) == y
+
+    def _attacked(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor | None:
+        classifier = self.trainer.classifier
+        attack = self.attack
+        if attack is None:
+            trained = self.trainer.attack
+            norm, eps = getattr(trained, "norm", None), getattr(trained, "eps", None)
+            if norm in ("inf", *NORMS) and isinstance(eps, int | float) and eps > 0:
+                ball = bridge.norm_ball(classifier, norm, eps)
+                pgd = crafting.ProjectedGradient(ball, eps / 8, STEPS)
+                return pgd.craft(crafting.loss(classifier, x, y), x, generator)
+            attack = trained
+        return None if attack is None else crafting.craft(classifier, attack, x, y, generator)

@@ -1,0 +1,225 @@
+"""Unsupervised training of a representation by the information it keeps in the worst case, then of a head on it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from art.attacks.attack import EvasionAttack
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from art_mi import bridge
+from art_mi.bounds import donsker_varadhan, info_nce, jensen_shannon
+from art_mi.critics import ConvCritic, Critic, separable_critic
+from art_mi.rules import NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
+from art_mi.trainers.base import StepTrainer, Terms
+from art_mi.trainers.crafting import projected_gradient
+from art_mi.trainers.randomness import isolated_randomness
+
+OBJECTIVES = {"donsker_varadhan": donsker_varadhan, "info_nce": info_nce, "jensen_shannon": jensen_shannon}
+
+
+class WorstCaseMITrainer(StepTrainer):
+    """Maximise I(X; g(X)) - beta RV(g) over the module up to `layer`, then train what follows with it frozen.
+
+    As I - beta RV = (1 - beta) J1 + beta J2, `beta=1` is the max-min problem of the worst-case information alone, and
+    `beta=0` plain maximisation of information. With `tau` it is the constrained problem of an (eps, tau)-robust
+    representation instead, max I subject to RV <= tau, whose dual variable takes the place of beta:
+    beta <- [beta + dual_lr (RV - tau)]_+ after each step.
+
+    Normal and worst-case information have critics of their own, which climb the same bound as the representation.
+
+    | Paper link: https://arxiv.org/abs/2002.11798 (equations 5.1 to 5.4)
+    """
+
+    needs_labels = False
+    smallest_batch = 2
+
+    def __init__(
+        self,
+        classifier: PyTorchClassifier,
+        attack: EvasionAttack,
+        *,
+        layer: str | None = None,
+        head: str | None = "robust",
+        head_epochs: int | None = None,
+        bound: str = "donsker_varadhan",
+        beta: float = 1.0,
+        tau: float | None = None,
+        dual_lr: float = 0.01,
+        critic: Critic | None = None,
+        critic_lr: float = 1e-4,
+        detach_input: bool = False,
+        **common: Any,
+    ) -> None:
+        """Create a :class:`.WorstCaseMITrainer` instance.
+
+        :param classifier: ART `PyTorchClassifier`, whose optimizer trains representation and head.
+        :param attack: An ART projected-gradient attack, which lends norm, radius, steps and starts.
+        :param layer: Dotted name of the layer whose output is the representation; the model's output by default.
+        :param head: What follows `layer` is trained on adversarial (`"robust"`) or clean (`"standard"`) inputs, or not
+            at all (None).
+        :param head_epochs: Epochs of the head, after those of `fit`; as many by default.
+        :param bound: `"donsker_varadhan"`, `"info_nce"` or `"jensen_shannon"`, the objective.
+        :param beta: Weight of the vulnerability; not limited to [0, 1].
+        :param tau: Largest vulnerability in nats, in place of a fixed `beta`; `beta` is then where its dual starts.
+        :param dual_lr: Step size of that dual variable.
+        :param critic: Critic of raw inputs and representation, of which copies are trained; by default a separable one,
+            convolutional for images. :class:`~art_mi.critics.LocalCritic` is the papers'.
+        :param critic_lr: Learning rate of Adam for the critics.
+        :param detach_input: Attack through the representation only, as the paper's published code does.
+        :param common: As in :class:`.StepTrainer`.
+        :raises TypeError: If `classifier` or `attack` is of another kind.
+        :raises ValueError: If an argument breaks its rule.
+        """
+        check("head", head, or_none(one_of(("robust", "standard"))))
+        check("head_epochs", head_epochs, or_none(integer(1)))
+        check("bound", bound, one_of(OBJECTIVES))
+        for name, value in (("beta", beta), ("dual_lr", dual_lr)):
+            check(name, value, NON_NEGATIVE)
+        check("tau", tau, or_none(NON_NEGATIVE))
+        check("critic_lr", critic_lr, POSITIVE)
+        super().__init__(classifier, attack, **common)
+        parts = projected_gradient(classifier, attack)
+        if parts is None:
+            raise TypeError(f"`attack` must be a plain ART ProjectedGradientDescent, got {type(attack).__name__}.")
+        if head is not None and layer is None:
+            raise ValueError("`layer` must name a layer before the output where a head is trained, got None.")
+        self.parts, self.layer, self.head, self.head_epochs = parts, layer, head, head_epochs
+        self.bound, self.beta, self.tau, self.dual_lr = bound, beta, tau, dual_lr
+        self.detach_input = detach_input
+        self._encoder = bridge.encoder(classifier, layer)
+        self._encoder_epochs, self._on_head = 0, False
+        if tau is not None:
+            self.duals["beta"] = torch.tensor(beta, dtype=torch.float64, device=classifier.device)
+        used = {"normal": tau is not None or beta != 1, "worst_case": tau is not None or beta != 0}
+        # The originals: while training, `modules` holds them behind Fabric, which lets only `forward` through
+        self.critics = {name: self._critic(critic) for name in used if used[name]}
+        self.modules.update(self.critics)
+        self.optimizers.update(
+            {name: torch.optim.Adam(module.parameters(), lr=critic_lr) for name, module in self.critics.items()}
+        )
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        validation_data: tuple[Any, Any] | None = None,
+        batch_size: int = 128,
+        nb_epochs: int = 20,
+        scheduler: Any = None,
+        **options: Any,
+    ) -> None:
+        """Train the representation for `nb_epochs`, then the head for `head_epochs`; see :meth:`.StepTrainer.fit`.
+
+        Without labels the representation alone is trained. Validation is of the whole classifier, in the epochs of the
+        head.
+        """
+        labelled = y is not None or isinstance(x, torch.utils.data.DataLoader)
+        check("nb_epochs", nb_epochs, integer(1))
+        self._encoder_epochs = nb_epochs
+        after = (self.head_epochs or nb_epochs) if self.head is not None and labelled else 0
+        if validation_data is not None and not after:
+            raise ValueError("`validation_data` must be left out where no head is trained, got some.")
+        super().fit(x, y, validation_data, batch_size, nb_epochs + after, scheduler, **options)
+
+    def validates(self, epoch: int) -> bool:
+        """See :class:`.StepTrainer`."""
+        return epoch >= self._encoder_epochs
+
+    def before_epoch(self, epoch: int, nb_epochs: int) -> None:
+        """See :class:`.StepTrainer`; from the first epoch of the head on, the encoder is frozen."""
+        self._on_head = epoch >= self._encoder_epochs
+        for parameter in self._encoder.parameters:
+            parameter.requires_grad_(not self._on_head)
+
+    def training_mode(self) -> None:
+        """See :class:`.StepTrainer`; a frozen encoder stays in evaluation mode."""
+        super().training_mode()
+        if self._on_head:
+            for module in self._encoder.modules:
+                module.eval()
+
+    def step(self, x: Tensor, y: Tensor | None) -> Terms:
+        """See :class:`.StepTrainer`; terms `normal`, `worst_case`, `vulnerability` and `beta`, those there are."""
+        if not self._on_head:
+            return self._encoder_step(x)
+        if y is None:
+            raise ValueError("`y` must be given where a head is trained, got None.")
+        inputs = self.craft(x, y) if self.head == "robust" else x
+        return {"loss": cross_entropy(self.forward(inputs), y)}
+
+    def after_step(self, terms: Terms) -> None:
+        """See :class:`.StepTrainer`."""
+        if self.tau is not None and not self._on_head:
+            moved = self.duals["beta"] + self.dual_lr * (terms["vulnerability"] - self.tau)
+            self.duals["beta"] = moved.clamp_min(0.0)
+
+    def _encoder_step(self, x: Tensor) -> Terms:
+        beta = self.duals.get("beta", torch.tensor(self.beta, device=x.device)).float()
+        weights = {"normal": 1 - beta, "worst_case": beta}
+        objectives, terms = [], {}
+        for name in self.critics:
+            inputs = self._worst(x) if name == "worst_case" else x
+            z = _scaled_gradient(self._represent(inputs), weights[name])
+            scores = self.modules[name](self.gather(inputs), self.gather(z))
+            objectives.append(OBJECTIVES[self.bound](scores))
+            # The Jensen-Shannon objective is no information: its critic is read with a bound
+            terms[name] = donsker_varadhan(scores.detach()) if self.bound == "jensen_shannon" else objectives[-1]
+        if len(terms) == 2:
+            terms["vulnerability"] = terms["normal"] - terms["worst_case"]
+        return {"loss": -torch.stack(objectives).sum(), **terms, **({"beta": beta} if self.tau is not None else {})}
+
+    def _represent(self, x: Tensor) -> Tensor:
+        """The representation in training mode."""
+        with bridge.watching(self.classifier.model, self.layer) as seen:
+            out = self.forward(x)
+        return (out if self.layer is None else seen[-1]).float().flatten(1)
+
+    def _worst(self, x: Tensor) -> Tensor:
+        """Inputs moved so that the critic's bound falls."""
+        critic, bound = self.critics["worst_case"], OBJECTIVES[self.bound]
+        with bridge.representation(self.classifier, self.layer) as represent, bridge.evaluating(critic):
+            kept = critic.x_side(self.gather(x)).detach() if self.detach_input else None
+
+            def objective(x_adv: Tensor) -> Tensor:
+                x_side = critic.x_side(self.gather(x_adv)) if kept is None else kept
+                return -bound(critic.scores(x_side, critic.z_side(self.gather(represent(x_adv)))))
+
+            return self.parts.craft(objective, x, self.generator)
+
+    def _critic(self, critic: Critic | None) -> Critic:
+        with isolated_randomness(self.random_state, self.classifier.device):
+            if critic is not None:
+                return deepcopy(critic).to(self.classifier.device)
+            shape = self.classifier.input_shape
+            with bridge.representation(self.classifier, self.layer) as represent, torch.no_grad():
+                dim_z = represent(torch.zeros(2, *shape, device=self.classifier.device)).shape[1]
+            images = len(shape) == 3 and min(shape[1:]) >= 4
+            made = ConvCritic(shape[0], dim_z) if images else _VectorCritic(shape, dim_z)
+            return made.to(self.classifier.device)
+
+
+class _VectorCritic(Critic):
+    """A separable critic of flattened inputs."""
+
+    def __init__(self, shape: tuple[int, ...], dim_z: int) -> None:
+        super().__init__()
+        self.inner = separable_critic(int(torch.Size(shape).numel()), dim_z)
+
+    def x_side(self, x: Tensor) -> Tensor:
+        return self.inner.x_side(x.flatten(1))
+
+    def z_side(self, z: Tensor) -> Tensor:
+        return self.inner.z_side(z)
+
+    def scores(self, x_side: Tensor, z_side: Tensor) -> Tensor:
+        return self.inner.scores(x_side, z_side)
+
+
+def _scaled_gradient(z: Tensor, factor: Tensor) -> Tensor:
+    """The same values with a scaled gradient: critics climb their bound, the representation its weighted sum."""
+    return factor * z + ((1 - factor) * z).detach()
