@@ -1,31 +1,29 @@
-"""The demo: a standard and an adversarially trained classifier of real images, measured side by side."""
+"""The demo: a standard and a robustly trained classifier of real images, measured side by side."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 from tqdm.auto import tqdm
 
-from art_mi.attacks import ascend
 from art_mi.datasets import ImageData, load
 from art_mi.evaluation import Accuracy, accuracy, attacked_accuracy, standard_attacks
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.models import small_cnn
 from art_mi.report import card, text_table
 from art_mi.results import RepresentationVulnerability
-from art_mi.threat import NormBall
+from art_mi.trainers import MIMAETrainer, StandardTrainer
 
-MODELS = ("standard", "adversarially trained")
+TRAINERS = {"standard": StandardTrainer, "MIMAE": MIMAETrainer}
 NOISE_STD = (1.0, 0.5)
 
 
@@ -59,9 +57,8 @@ def run_demo(
     data = load(dataset, data_dir)
     x, y = _measured_samples(data, nb_samples)
     results, accuracies = {}, {}
-    for name in MODELS:
-        ball = NormBall(math.inf, data.eps, (0.0, 1.0)) if name != "standard" else None
-        classifier = _train(name, data, ball, nb_epochs, random_state, verbose)
+    for name in TRAINERS:
+        classifier = _train(name, data, nb_epochs, random_state, verbose)
         accuracies[name] = _accuracies(classifier, data, nb_samples, name, random_state, verbose)
         estimator = WorstCaseMIEstimator(data.eps, noise_std=NOISE_STD, random_state=random_state, verbose=verbose)
         results[name] = estimator.evaluate(classifier, x, y)
@@ -120,37 +117,20 @@ def _measured_samples(data: ImageData, nb_samples: int) -> tuple[np.ndarray[Any,
     return x, np.concatenate([data.y_test, data.y_train])[:nb_samples]
 
 
-def _train(
-    name: str, data: ImageData, ball: NormBall | None, nb_epochs: int, random_state: int, verbose: bool
-) -> PyTorchClassifier:
-    """Adam on cross-entropy, on clean inputs or on inputs moved by five attack steps inside `ball`."""
+def _train(name: str, data: ImageData, nb_epochs: int, random_state: int, verbose: bool) -> PyTorchClassifier:
+    """Adam on a small CNN; the robust one is trained by MIMAE against five projected-gradient steps."""
     input_shape = data.x_train.shape[1:]
     model = small_cnn(input_shape, data.nb_classes, random_state=random_state)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    loss = nn.CrossEntropyLoss()
     classifier = PyTorchClassifier(
-        model, loss, input_shape, data.nb_classes, optimizer=optimizer, clip_values=(0.0, 1.0)
+        model, nn.CrossEntropyLoss(), input_shape, data.nb_classes, optimizer=optimizer, clip_values=(0.0, 1.0)
     )
-    generator = torch.Generator(classifier.device).manual_seed(random_state)
-    x = torch.from_numpy(data.x_train).to(classifier.device)
-    y = torch.from_numpy(data.y_train).to(classifier.device)
-    nb_batches = math.ceil(len(x) / 128)
-    for _ in tqdm(range(nb_epochs), desc=f"train {name}", leave=False, disable=not verbose):
-        order = torch.randperm(len(x), generator=generator, device=x.device)
-        for index in order.tensor_split(nb_batches):
-            batch, labels = x[index], y[index]
-            if ball is not None:
-                objective = partial(_cross_entropy, model, labels)
-                start = ball.random_start(batch, generator)
-                batch = ascend(objective, batch, ball, eps_step=ball.eps / 2, max_iter=5, start=start)
-            optimizer.zero_grad()
-            loss(model(batch), labels).backward()
-            optimizer.step()
+    attack = ProjectedGradientDescentPyTorch(
+        classifier, eps=data.eps, eps_step=data.eps / 2, max_iter=5, num_random_init=1, verbose=False
+    )
+    trainer = TRAINERS[name](classifier, attack, random_state=random_state, verbose=verbose)
+    trainer.fit(data.x_train, data.y_train, batch_size=128, nb_epochs=nb_epochs)
     return classifier
-
-
-def _cross_entropy(model: nn.Module, labels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return nn.functional.cross_entropy(model(x), labels, reduction="none")
 
 
 def _accuracies(

@@ -228,7 +228,7 @@ def test_rule_holds(module: str, rule: Callable[[ast.AST], list[str]]) -> None:
     assert rule(_tree(module)) == []
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "art_mi.cli"])
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.startswith("art_mi.cli")])
 def test_only_the_command_line_prints(module: str) -> None:
     assert _prints(_tree(module)) == []
 

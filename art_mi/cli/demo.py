@@ -1,0 +1,41 @@
+"""`art-mi demo`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from art_mi.demo import run_demo, table, write_demo
+
+
+def demo(
+    dataset: Literal["digits", "fashion-mnist"] = "digits",
+    data_dir: str | None = None,
+    out: str = "art-mi-demo",
+    nb_epochs: int | None = None,
+    nb_samples: int = 1800,
+    random_state: int = 0,
+    quiet: bool = False,
+) -> None:
+    """Train a standard and a robust classifier of real images and compare their representations.
+
+    Args:
+        dataset: Data set; digits needs no download.
+        data_dir: Folder of torchvision's files.
+        out: Folder for index.html and results.json.
+        nb_epochs: Training epochs; by default 20 for digits and 1 for larger sets.
+        nb_samples: Most images that are attacked and measured.
+        random_state: Seed.
+        quiet: No progress bars.
+    """
+    nb_epochs = nb_epochs or (20 if dataset == "digits" else 1)
+    found = run_demo(
+        dataset, data_dir, nb_epochs=nb_epochs, nb_samples=nb_samples, random_state=random_state, verbose=not quiet
+    )
+    folder = Path(out)
+    options = "" if data_dir is None else f" --data-dir {shlex.quote(data_dir)}"
+    command = f"art-mi demo --dataset {dataset}{options} --nb-epochs {nb_epochs} --nb-samples {nb_samples}"
+    write_demo(found, folder, f"{command} --random-state {random_state}")
+    print(table(found))
+    print(f"\n{folder / 'index.html'}\n{folder / 'results.json'}")

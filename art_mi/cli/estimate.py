@@ -1,0 +1,79 @@
+"""`art-mi estimate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from art.estimators.classification import PyTorchClassifier
+from torch import nn
+
+from art_mi.bridge import evaluating
+from art_mi.cli.inputs import fraction, load_model, samples
+from art_mi.metrics import WorstCaseMIEstimator
+
+
+def estimate(
+    model: str,
+    data: str,
+    eps: str,
+    layer: str | None = None,
+    method: Literal["noisy", "critic", "quantised"] = "noisy",
+    norm: Literal["inf", "2", "1"] = "inf",
+    noise_std: list[float] | None = None,
+    max_iter: int = 40,
+    clip_values: tuple[float, float] | None = (0.0, 1.0),
+    nb_samples: int = 2000,
+    data_dir: str | None = None,
+    unit: Literal["nats", "bits"] = "nats",
+    out: str | None = None,
+    random_state: int = 0,
+    quiet: bool = False,
+) -> None:
+    """Representation vulnerability of a model of your own.
+
+    Args:
+        model: torch.export file (.pt2), TorchScript file, or `package.module:function` that returns a module.
+        data: File .npy of inputs, .npz with `x` and optionally `y`, or the name of a data set.
+        eps: Radius in raw input units; fractions such as 8/255 are understood.
+        layer: Dotted layer name; the output by default. A TorchScript file has its output only.
+        method: How information is measured.
+        norm: Norm of the threat model.
+        noise_std: Noise levels of method noisy.
+        max_iter: Steps of an attack.
+        clip_values: Least and largest input value; null for no limits.
+        nb_samples: Most samples used.
+        data_dir: Folder of torchvision's files.
+        unit: Unit of information.
+        out: File .json or .html to write the result to.
+        random_state: Seed.
+        quiet: No progress bars.
+    """
+    radius = fraction(eps)
+    if out is not None and not Path(out).parent.is_dir():
+        raise ValueError(f"`out` must lie in an existing folder, got {out!r}.")
+    x, y = samples(data, data_dir)
+    x, y = x[:nb_samples], None if y is None else y[:nb_samples]
+    module = load_model(model)
+    with evaluating(module), torch.no_grad():
+        output = module(torch.from_numpy(x[:2]).to(next(module.parameters(), torch.empty(0)).device))
+    classifier = PyTorchClassifier(module, nn.CrossEntropyLoss(), x.shape[1:], output.shape[1], clip_values=clip_values)
+    estimator = WorstCaseMIEstimator(
+        radius,
+        norm=norm if norm == "inf" else float(norm),
+        layer=layer,
+        method=method,
+        noise_std=noise_std or 1.0,
+        max_iter=max_iter,
+        unit=unit,
+        random_state=random_state,
+        verbose=not quiet,
+    )
+    result = estimator.evaluate(classifier, x, y)
+    print(result)
+    if out is not None:
+        if out.endswith(".html"):
+            result.to_html(out, name=model)
+        else:
+            result.to_json(out)

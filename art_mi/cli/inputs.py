@@ -1,0 +1,84 @@
+"""What a command line can name: radii, samples, models."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from art_mi.datasets import load
+
+
+def fraction(text: str) -> float:
+    """A radius such as 0.1 or 8/255.
+
+    :param text: What was typed.
+    :raises ValueError: If it is neither.
+    """
+    try:
+        top, _, bottom = text.partition("/")
+        return float(top) / float(bottom or 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"`eps` must be a number or a fraction such as 8/255, got {text!r}.") from None
+
+
+def samples(data: str, data_dir: str | None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    """Inputs and, where there are some, labels.
+
+    :param data: File .npy or .npz, or the name of a data set, of which the test samples are taken.
+    :param data_dir: Folder of torchvision's files.
+    :raises ValueError: If there is no such file, or it holds no inputs.
+    """
+    path = Path(data)
+    if path.suffix not in (".npy", ".npz"):
+        known = load(data, data_dir)
+        return known.x_test, known.y_test
+    if not path.is_file():
+        raise ValueError(f"`data` must be a file or the name of a data set, got {data!r}, which does not exist.")
+    content = np.load(path, allow_pickle=False)
+    if path.suffix == ".npy":
+        return content.astype(np.float32), None
+    if "x" not in content:
+        raise ValueError(f"`data` must hold an array `x`, got {', '.join(content.files)}.")
+    return content["x"].astype(np.float32), content.get("y", None)
+
+
+def load_model(source: str) -> nn.Module:
+    """A module from a file, or built by a function.
+
+    :param source: torch.export or TorchScript file, or `package.module:function`.
+    :raises TypeError: If the function gives something else.
+    :raises ValueError: If there is no such file or function.
+    """
+    path = Path(source)
+    if path.is_file():
+        return _model_file(path)
+    module_name, _, function = source.partition(":")
+    if not function:
+        raise ValueError(f"`model` must be an existing file or `package.module:function`, got {source!r}.")
+    sys.path.insert(0, "")
+    try:
+        build = getattr(importlib.import_module(module_name), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"`model` must be importable, got {source!r}: {error}") from error
+    finally:
+        sys.path.remove("")
+    built = build()
+    if not isinstance(built, nn.Module):
+        raise TypeError(f"`model` must give a torch module, got {type(built).__name__}.")
+    return built
+
+
+def _model_file(path: Path) -> nn.Module:
+    try:
+        if path.suffix == ".pt2":
+            return torch.export.unflatten(torch.export.load(path))
+        scripted: nn.Module = torch.jit.load(path, map_location="cpu")
+        return scripted
+    except RuntimeError as error:
+        raise ValueError(f"`model` must be a torch.export (.pt2) or TorchScript file, got {str(path)!r}.") from error
