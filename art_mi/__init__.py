@@ -5,15 +5,19 @@ from art_mi.estimation import estimate_mutual_information
 from art_mi.metrics import WorstCaseMIEstimator, representation_vulnerability
 from art_mi.results import Flag, MIEstimate, RepresentationVulnerability
 from art_mi.risk import adversarial_accuracy_upper_bound, adversarial_risk_lower_bound
+from art_mi.trainers import DALETrainer, MIMAETrainer, WorstCaseMITrainer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DALETrainer",
     "Flag",
     "LangevinMonteCarlo",
     "MIEstimate",
+    "MIMAETrainer",
     "RepresentationVulnerability",
     "WorstCaseMIEstimator",
+    "WorstCaseMITrainer",
     "adversarial_accuracy_upper_bound",
     "adversarial_risk_lower_bound",
     "estimate_mutual_information",

@@ -49,10 +49,10 @@ def main(args: list[str] | None = None) -> int:
         parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi")
         settings = parser.parse_args(_as_typed(sys.argv[1:] if args is None else args))
         chosen = parser.instantiate(settings)[settings.subcommand]
-        if settings.subcommand == "train":
-            _keep(parser, settings)
         chosen.pop("config", None)
         COMMANDS[settings.subcommand](**chosen)
+        if settings.subcommand == "train":
+            _keep(parser, settings)
     except (ValueError, TypeError) as error:
         print(f"art-mi: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from art_mi.bridge import evaluating
-from art_mi.cli.inputs import fraction, load_model, samples
+from art_mi.cli.inputs import fraction, load_model, load_weights, samples
 from art_mi.metrics import WorstCaseMIEstimator
 
 
@@ -19,6 +19,7 @@ def estimate(
     data: str,
     eps: str,
     layer: str | None = None,
+    weights: str | None = None,
     method: Literal["noisy", "critic", "quantised"] = "noisy",
     norm: Literal["inf", "2", "1"] = "inf",
     noise_std: list[float] | None = None,
@@ -38,6 +39,7 @@ def estimate(
         data: File .npy of inputs, .npz with `x` and optionally `y`, or the name of a data set.
         eps: Radius in raw input units; fractions such as 8/255 are understood.
         layer: Dotted layer name; the output by default. A TorchScript file has its output only.
+        weights: File model.safetensors of `art-mi train`, loaded into a model built by a function.
         method: How information is measured.
         norm: Norm of the threat model.
         noise_std: Noise levels of method noisy.
@@ -56,6 +58,8 @@ def estimate(
     x, y = samples(data, data_dir)
     x, y = x[:nb_samples], None if y is None else y[:nb_samples]
     module = load_model(model)
+    if weights is not None:
+        load_weights(module, weights)
     with evaluating(module), torch.no_grad():
         output = module(torch.from_numpy(x[:2]).to(next(module.parameters(), torch.empty(0)).device))
     classifier = PyTorchClassifier(module, nn.CrossEntropyLoss(), x.shape[1:], output.shape[1], clip_values=clip_values)

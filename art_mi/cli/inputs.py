@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from art_mi.datasets import load
@@ -72,6 +74,21 @@ def load_model(source: str) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise TypeError(f"`model` must give a torch module, got {type(built).__name__}.")
     return built
+
+
+def load_weights(module: nn.Module, weights: str) -> None:
+    """Weights that `art-mi train` wrote.
+
+    :param module: Of the architecture that was trained.
+    :param weights: File .safetensors.
+    :raises ValueError: If there is no such file, or it is of another architecture.
+    """
+    if not Path(weights).is_file():
+        raise ValueError(f"`weights` must be an existing file, got {weights!r}.")
+    try:
+        module.load_state_dict(load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"`weights` must be of the model's architecture, got {weights!r}: {error}") from error
 
 
 def _model_file(path: Path) -> nn.Module:

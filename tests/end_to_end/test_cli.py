@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from art_mi.cli import main
+from art_mi.datasets import load
 from art_mi.demo import run_demo, write_demo
 from art_mi.models import small_cnn
 
@@ -170,3 +171,79 @@ def test_the_help_explains_every_command_and_option(capsys):
         with pytest.raises(SystemExit, match="0"):
             main([*command, "--help"])
         assert text in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    digits = load("digits")
+    train, test = slice(0, 260), slice(0, 100)
+    np.savez(
+        tmp_path / "digits.npz",
+        x=digits.x_train[train],
+        y=digits.y_train[train],
+        x_test=digits.x_test[test],
+        y_test=digits.y_test[test],
+    )
+    return tmp_path / "digits.npz"
+
+
+def _train(out, data, *more):
+    common = ["--data", str(data), "--eps", "0.1", "--out", str(out), "--trainer.verbose", "false"]
+    return main(["train", "--trainer", "trades", *common, *more])
+
+
+def test_train_writes_everything_and_what_it_wrote_repeats_the_run(labelled, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--trainer.beta", "3", "--optimizer", "SGD", "--optimizer.lr", "0.1", "--nb-epochs", "2"]
+    assert _train(out, labelled, *options) == 0
+    assert "PGD-20" in capsys.readouterr().out
+    names = {"config.yaml", "history.csv", "checkpoint.safetensors", "model.safetensors", "results.json"}
+    assert {path.name for path in out.iterdir()} == names
+    results = json.loads((out / "results.json").read_text())
+    assert results["accuracies"]["clean"]["nb_samples"] == 100
+    assert len(results["history"]) == 2
+    settings = (out / "config.yaml").read_text()
+    assert "beta: 3.0" in settings
+    weights = (out / "model.safetensors").read_bytes()
+    (tmp_path / "again.yaml").write_text(settings)
+    assert main(["--config", str(tmp_path / "again.yaml"), "train"]) == 0
+    assert (out / "model.safetensors").read_bytes() == weights
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(labelled, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert _train(whole, labelled, "--nb-epochs", "3") == 0
+    assert _train(parts, labelled, "--nb-epochs", "1") == 0
+    assert _train(parts, labelled, "--nb-epochs", "3", "--resume") == 0
+    assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_trained_weights_can_be_measured(labelled, tmp_path, monkeypatch, capsys):
+    (tmp_path / "small.py").write_text(
+        "from art_mi.models import small_cnn\ndef build():\n    return small_cnn((1, 8, 8), 10)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert _train(tmp_path / "run", labelled, "--nb-epochs", "1", "--attack", "langevin", "--attack.eps", "0.1") == 0
+    arguments = ["--model", "small:build", "--data", "digits", "--eps", "0.1", "--max-iter", "2", "--quiet"]
+    weights = tmp_path / "run" / "model.safetensors"
+    assert main(["estimate", *arguments, "--nb-samples", "150", "--weights", str(weights)]) == 0
+    assert "representation vulnerability" in capsys.readouterr().out
+    assert main(["estimate", *arguments, "--weights", str(labelled)]) == 2
+    assert "`weights` must be of the model's architecture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trainer", "mimae", "--data", "nowhere.npz"], "`data` must be a file"),
+        (["--trainer", "mimae", "--data", "digits", "--validation-fraction", "1"], "`validation_fraction` must lie"),
+        (["--trainer", "mimae", "--data", "digits", "--trainer.beta", "-1"], "`beta` must be"),
+        (["--trainer", "mimae", "--data", "digits", "--patience", "0"], "`patience` must be"),
+        (["--trainer", "mimae", "--data", "digits", "--resume"], "checkpoint"),
+    ],
+)
+def test_a_mistake_in_training_is_one_line_too(arguments, message, tmp_path, capsys):
+    assert main(["train", *arguments, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
