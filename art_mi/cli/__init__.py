@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,7 @@ def main(args: list[str] | None = None) -> int:
         chosen = parser.instantiate(settings)[settings.subcommand]
         chosen.pop("config", None)
         COMMANDS[settings.subcommand](**chosen)
-        if settings.subcommand == "train":
+        if settings.subcommand == "train" and os.environ.get("RANK", "0") == "0":
             _keep(parser, settings)
     except (ValueError, TypeError) as error:
         print(f"art-mi: {error}", file=sys.stderr)
