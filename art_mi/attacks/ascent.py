@@ -1,8 +1,8 @@
-"""The one inner loop: projected ascent on the inputs."""
+"""The one inner loop: projected ascent on the inputs, from one start or several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -52,6 +52,35 @@ def ascend(
             displacement = size * ball.steepest(grad, x_adv) if move is None else move(grad, x_adv, size)
             x_adv = ball.project(_masked(x_adv + displacement, mask, x), x)
     return x_adv.detach()
+
+
+def best_of(objective: Objective, candidates: Iterable[Tensor]) -> Tensor:
+    """Of several runs the best: sample by sample, or of the whole batch where the objective is one value.
+
+    Candidates are taken one at a time and both sides of a comparison are evaluated anew, so that runs and an objective
+    may share a generator.
+
+    :param objective: Maps `(n, ...)` to one value a sample, or one.
+    :param candidates: At least one tensor `(n, ...)`, such as :func:`ascend` from each of several starts.
+    :return: Tensor of the same shape; the objective is not asked where there is one candidate.
+    """
+    left = iter(candidates)
+    best = next(left)
+    for other in left:
+        with torch.no_grad():
+            better = (objective(other) > objective(best)).view(-1, *[1] * (best.ndim - 1))
+        best = torch.where(better, other, best)
+    return best
+
+
+def falling(eps: float, max_iter: int) -> Callable[[int], float]:
+    """Step sizes that fall linearly from 5 eps / max_iter to zero: together a little more than 2.5 times the radius.
+
+    :param eps: Radius in raw input units.
+    :param max_iter: Number of steps.
+    :return: Step number (from 0) -> size.
+    """
+    return lambda step: 5 * eps / max_iter * (1 - step / max_iter)
 
 
 def _masked(free: Tensor, mask: Tensor | None, fixed: Tensor) -> Tensor:

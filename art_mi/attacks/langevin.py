@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from art_mi import bridge
-from art_mi.attacks.ascent import Move, ascend
+from art_mi.attacks.ascent import Move, ascend, best_of
 from art_mi.losses import kl_divergence, log_error_probability
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, Rule, check, integer, one_of, or_none
 from art_mi.threat import NORMS, NormBall
@@ -219,13 +219,7 @@ class LangevinMonteCarlo(EvasionAttack):  # type: ignore[misc]
                 steps: dict[str, Any] = {"eps_step": float(self.eps_step), "max_iter": self.max_iter}
                 return ascend(potential, x, ball, **steps, start=start, move=move, mask=mask)
 
-            best = run()
-            for _ in range(self.num_random_init - 1):
-                other = run()
-                with torch.no_grad():
-                    better = (potential(other) > potential(best)).view(-1, *[1] * (x.ndim - 1))
-                best = torch.where(better, other, best)
-        return best
+            return best_of(potential, (run() for _ in range(max(1, self.num_random_init))))
 
     def _target(self, x: Tensor, y: Tensor | None) -> Tensor:
         """What the potential holds a prediction against: the clean logits for `"kl"`, labels otherwise."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from tqdm.auto import tqdm
 
-from art_mi.attacks.ascent import Objective, ascend
+from art_mi.attacks.ascent import Objective, ascend, best_of, falling
 from art_mi.bridge import Representation
 from art_mi.intervals import percentile_interval
 from art_mi.results import Flag, MIEstimate
@@ -89,18 +90,10 @@ class Problem:
         steps = self.max_iter if max_iter is None else max_iter
         if self.ball.eps == 0 or steps == 0:
             return x.clone()
-        size = self._schedule(steps) if self.eps_step is None else self.eps_step
-        best = ascend(objective, x, self.ball, eps_step=size, max_iter=steps, start=start)
-        for _ in range(self.num_random_init):
-            other = self.ball.random_start(x, generator)
-            other = ascend(objective, x, self.ball, eps_step=size, max_iter=steps, start=other)
-            with torch.no_grad():
-                better = (objective(other) > objective(best)).view(-1, *[1] * (x.ndim - 1))
-            best = torch.where(better, other, best)
-        return best
-
-    def _schedule(self, steps: int) -> Callable[[int], float]:
-        return lambda step: 5 * self.ball.eps / steps * (1 - step / steps)
+        size = falling(self.ball.eps, steps) if self.eps_step is None else self.eps_step
+        starts = chain([start], (self.ball.random_start(x, generator) for _ in range(self.num_random_init)))
+        runs = (ascend(objective, x, self.ball, eps_step=size, max_iter=steps, start=start) for start in starts)
+        return best_of(objective, runs)
 
     def progress(self, steps: Iterable[T], description: str) -> Iterable[T]:
         """The same steps behind a progress bar."""

@@ -13,7 +13,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from art_mi.attacks import Objective, ascend
+from art_mi.attacks import Objective, ascend, best_of
 from art_mi.bridge import norm_ball, outputs
 from art_mi.losses import kl_divergence
 from art_mi.threat import NormBall
@@ -60,21 +60,15 @@ class ProjectedGradient:
         :param generator: Source of the starts.
         :param start_std: Standard deviation of Gaussian noise at the start.
         """
-        best, best_value = x, None
-        for _ in range(max(1, self.num_random_init)):
+
+        def run() -> Tensor:
             start = self.ball.random_start(x, generator) if self.num_random_init else x
             if start_std > 0:
                 noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
                 start = self.ball.project(start + start_std * noise, x)
-            x_adv = ascend(objective, x, self.ball, eps_step=self.eps_step, max_iter=self.max_iter, start=start)
-            if self.num_random_init < 2:
-                return x_adv
-            with torch.no_grad():
-                value = objective(x_adv)
-            better = torch.ones_like(value, dtype=torch.bool) if best_value is None else value > best_value
-            best = torch.where(better.view(-1, *[1] * (x.ndim - 1)), x_adv, best)
-            best_value = value if best_value is None else torch.maximum(value, best_value)
-        return best
+            return ascend(objective, x, self.ball, eps_step=self.eps_step, max_iter=self.max_iter, start=start)
+
+        return best_of(objective, (run() for _ in range(max(1, self.num_random_init))))
 
 
 def projected_gradient(classifier: PyTorchClassifier, attack: EvasionAttack) -> ProjectedGradient | None:

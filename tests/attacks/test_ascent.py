@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from art_mi.attacks.ascent import ascend
+from art_mi.attacks.ascent import ascend, best_of, falling
 from art_mi.threat import NormBall
 
 DUAL = {math.inf: 1.0, 2: 2.0, 1: math.inf}
@@ -212,3 +212,48 @@ def test_a_mask_of_ones_changes_nothing_and_one_of_zeros_everything() -> None:
         ascend(linear, x, ball, eps_step=0.1, max_iter=3, mask=torch.ones(1, dtype=torch.bool)), expected
     )
     assert torch.equal(ascend(linear, x, ball, eps_step=0.1, max_iter=3, mask=torch.zeros(5)), x)
+
+
+# --- several starts, falling steps ---
+
+
+def test_each_sample_keeps_its_best_run() -> None:
+    runs = [
+        torch.tensor([[1.0], [5.0], [2.0]]),
+        torch.tensor([[3.0], [4.0], [2.0]]),
+        torch.tensor([[2.0], [9.0], [0.0]]),
+    ]
+    assert best_of(lambda x: x[:, 0], runs).tolist() == [[3.0], [9.0], [2.0]]
+    assert best_of(lambda x: -x[:, 0], (run for run in runs)).tolist() == [[1.0], [4.0], [0.0]]
+
+
+def test_an_objective_of_one_value_chooses_for_the_whole_batch() -> None:
+    runs = [torch.tensor([[1.0], [5.0]]), torch.tensor([[9.0], [2.0]]), torch.tensor([[5.0], [5.0]])]
+    assert torch.equal(best_of(lambda x: x.sum(), runs), runs[1])
+
+
+def test_a_single_run_is_returned_unseen_and_runs_are_made_one_at_a_time() -> None:
+    events: list[str] = []
+
+    def objective(x: Tensor) -> Tensor:
+        events.append("look")
+        assert not torch.is_grad_enabled()
+        return x.sum()
+
+    def run() -> Tensor:
+        events.append("run")
+        return torch.zeros(2, 1)
+
+    best_of(objective, [run()])
+    assert events == ["run"]
+    best_of(objective, (run() for _ in range(3)))
+    assert events[1:] == ["run", "run", "look", "look", "run", "look", "look"]
+
+
+@pytest.mark.parametrize("max_iter", [1, 10, 40])
+def test_steps_fall_from_five_mean_steps_towards_zero(max_iter: int) -> None:
+    sizes = [falling(0.3, max_iter)(step) for step in range(max_iter)]
+    assert sizes[0] == pytest.approx(5 * 0.3 / max_iter)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == pytest.approx(sizes[0] / max_iter)
+    assert sum(sizes) == pytest.approx(2.5 * 0.3 * (max_iter + 1) / max_iter)
