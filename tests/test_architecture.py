@@ -24,7 +24,16 @@ LAYERS = (
     "demo cli",
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
-MAY_IMPORT_ART = ("bridge", "attacks.langevin", "metrics", "evaluation", "trainers", "demo", "cli")
+MAY_IMPORT_ART = (
+    "bridge",
+    "attacks.langevin",
+    "attacks.tensor_attack",
+    "metrics",
+    "evaluation",
+    "trainers",
+    "demo",
+    "cli",
+)
 RESULTS = "art_mi.results"
 RANDOMNESS = "art_mi.trainers.randomness"  # the one place that seeds the global generators, and puts them back
 

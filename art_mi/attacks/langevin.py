@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from itertools import count
-from numbers import Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
-from art.estimators.classification.classifier import ClassifierMixin
-from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 from art.summary_writer import SummaryWriter
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from art_mi import bridge
-from art_mi.attacks.ascent import Move, ascend, best_of
+from art_mi.attacks.ascent import Move, Objective
+from art_mi.attacks.tensor_attack import COMMON_RULES, TensorAttack
 from art_mi.losses import kl_divergence, log_error_probability
-from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, Rule, check, integer, one_of, or_none
-from art_mi.threat import NORMS, NormBall
+from art_mi.rules import NON_NEGATIVE, Rule, one_of, or_none
+from art_mi.threat import NormBall
 
 
 def _gaussian(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -46,24 +41,8 @@ POTENTIALS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 START_STD = {"log_error": 0.0, "cross_entropy": 0.0, "kl": 0.001}
 
-RULES: dict[str, Rule] = {
-    "norm": ("inf, 2 or 1", lambda v: isinstance(v, Real | str) and v in ("inf", *NORMS)),
-    "eps": NON_NEGATIVE,
-    "eps_step": POSITIVE,
-    "max_iter": integer(0),
-    "noise": one_of(NOISE),
-    "temperature": NON_NEGATIVE,
-    "step": one_of(("sign", "gradient")),
-    "potential": one_of(POTENTIALS),
-    "start_std": or_none(NON_NEGATIVE),
-    "num_random_init": integer(0),
-    "batch_size": integer(1),
-    "random_state": or_none(integer(0)),
-    "verbose": BOOLEAN,
-}
 
-
-class LangevinMonteCarlo(EvasionAttack):  # type: ignore[misc]
+class LangevinMonteCarlo(TensorAttack):
     """Projected Langevin Monte Carlo on a potential U of the perturbed input: the attack inside DALE.
 
     With `step="gradient"` and Gaussian noise it is algorithm 1,
@@ -85,8 +64,15 @@ class LangevinMonteCarlo(EvasionAttack):  # type: ignore[misc]
     | Code link: https://github.com/arobey1/advbench
     """
 
-    attack_params: ClassVar[list[str]] = [*EvasionAttack.attack_params, *RULES, "targeted"]
-    _estimator_requirements = (BaseEstimator, LossGradientsMixin, ClassifierMixin)
+    rules: ClassVar[dict[str, Rule]] = {
+        **COMMON_RULES,
+        "noise": one_of(NOISE),
+        "temperature": NON_NEGATIVE,
+        "step": one_of(("sign", "gradient")),
+        "potential": one_of(POTENTIALS),
+        "start_std": or_none(NON_NEGATIVE),
+    }
+    attack_params: ClassVar[list[str]] = [*EvasionAttack.attack_params, *rules, "targeted"]
 
     def __init__(
         self,
@@ -123,7 +109,7 @@ class LangevinMonteCarlo(EvasionAttack):  # type: ignore[misc]
             is zero at the clean input, and 0 for the others.
         :param num_random_init: Random starts in the ball; 0 starts at the input. Of several runs each sample keeps the
             one of highest potential, and is then no longer a draw from the law above.
-        :param batch_size: Most samples through the network at once.
+        :param batch_size: Most samples through the network at once; batches are of nearly equal size.
         :param random_state: Seed of the attack's own generator, which runs on from call to call; None for fresh
             entropy. Global random state is neither used nor changed.
         :param summary_writer: As in ART; called once a step, with one random start at most.
@@ -131,95 +117,19 @@ class LangevinMonteCarlo(EvasionAttack):  # type: ignore[misc]
         :raises TypeError: If `estimator` is not an ART `PyTorchClassifier`.
         :raises ValueError: If a value breaks its rule; the message names it.
         """
-        bridge.check_classifier(estimator)
-        super().__init__(estimator=estimator, summary_writer=summary_writer)
+        super().__init__(estimator, summary_writer)
         self.norm, self.eps, self.eps_step, self.max_iter = norm, eps, eps_step, max_iter
         self.noise, self.temperature, self.step = noise, temperature, step
         self.potential, self.start_std, self.num_random_init = potential, start_std, num_random_init
         self.batch_size, self.random_state, self.verbose = batch_size, random_state, verbose
         self._check_params()
-        self._batch_id, self._generator = 0, self._seeded()
+        self._generator = self._seeded()
 
-    @property
-    def targeted(self) -> bool:
-        """False: potentials are of errors, not of a class."""
-        return False
-
-    @targeted.setter
-    def targeted(self, targeted: bool) -> None:
-        if targeted:
-            raise ValueError(f"`targeted` must be False, got {targeted!r}.")
-
-    def set_params(self, **kwargs: Any) -> None:
-        """Change some of `attack_params`; the generator starts anew if `random_state` is among them.
-
-        :param kwargs: Parameters by name.
-        :raises ValueError: If a name is unknown or a value breaks its rule; nothing is changed then.
-        """
-        before = dict(self.__dict__)
-        try:
-            super().set_params(**kwargs)
-        except ValueError:
-            self.__dict__.update(before)
-            raise
-        if "random_state" in kwargs:
-            self._generator = self._seeded()
-
-    def generate(self, x: Any, y: Any = None, mask: Any = None) -> Any:
-        """Perturbed inputs.
-
-        :param x: Raw inputs `(n, *input_shape)`, array or tensor.
-        :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; the classifier's predictions by default.
-        :param mask: Array or tensor that broadcasts against `x`; features where it is zero are not perturbed.
-        :return: float32 array, or tensor on the device of `x` where `x` is one, of the shape of `x`.
-        :raises TypeError: If an argument is not numeric.
-        :raises ValueError: If a shape or a value breaks its rule.
-        """
-        inputs = bridge.input_tensor(self.estimator, x)
-        if not len(inputs):
-            raise ValueError("`x` must hold at least 1 sample, got none.")
-        labels = None if y is None else bridge.label_tensor(self.estimator, y, len(inputs))
-        allowed = None if mask is None else _mask_tensor(mask, inputs)
-        moved = []
-        batches = torch.arange(len(inputs), device=inputs.device).split(self.batch_size)
-        for batch_id, index in enumerate(tqdm(batches, desc="Langevin", leave=False, disable=not self.verbose)):
-            self._batch_id = batch_id
-            y_batch, mask_batch = (None if part is None else part[index] for part in (labels, allowed))
-            moved.append(self.perturb(inputs[index], y_batch, mask=mask_batch))
-        if self.summary_writer is not None:
-            self.summary_writer.reset()
-        x_adv = torch.cat(moved)
-        return x_adv.to(x.device) if isinstance(x, Tensor) else x_adv.cpu().numpy()
-
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """Perturbed inputs of one batch, without leaving the device and without checks: what a trainer calls.
-
-        :param x: Raw inputs `(n, *input_shape)` on the classifier's device, inside its `clip_values`.
-        :param y: Index labels `(n,)`; the classifier's predictions by default.
-        :param generator: Source of randomness on the device of `x`; the attack's own by default.
-        :param mask: Broadcasts against `x`; features where it is zero are not perturbed.
-        :return: Perturbed inputs of the same shape, without gradient.
-        """
-        x, generator = x.detach(), self._generator if generator is None else generator
-        ball = bridge.norm_ball(self.estimator, self.norm, self.eps)
+    @contextmanager
+    def _objective(self, x: Tensor, y: Tensor | None, generator: torch.Generator) -> Iterator[Objective]:
         with bridge.evaluating(self.estimator.model):
             target = self._target(x, y)
-
-            def potential(x_adv: Tensor) -> Tensor:
-                return POTENTIALS[self.potential](bridge.outputs(self.estimator, x_adv), target)
-
-            def run() -> Tensor:
-                start, move = self._start(x, ball, generator), self._move(ball, target, mask, generator)
-                steps: dict[str, Any] = {"eps_step": float(self.eps_step), "max_iter": self.max_iter}
-                return ascend(potential, x, ball, **steps, start=start, move=move, mask=mask)
-
-            return best_of(potential, (run() for _ in range(max(1, self.num_random_init))))
+            yield lambda x_adv: POTENTIALS[self.potential](bridge.outputs(self.estimator, x_adv), target)
 
     def _target(self, x: Tensor, y: Tensor | None) -> Tensor:
         """What the potential holds a prediction against: the clean logits for `"kl"`, labels otherwise."""
@@ -230,17 +140,13 @@ class LangevinMonteCarlo(EvasionAttack):  # type: ignore[misc]
         return clean if self.potential == "kl" else clean.argmax(1)
 
     def _start(self, x: Tensor, ball: NormBall, generator: torch.Generator) -> Tensor:
-        if self.num_random_init:
-            return ball.random_start(x, generator)
         std = START_STD[self.potential] if self.start_std is None else self.start_std
         return ball.project(x + std * _gaussian(x, generator), x) if std else x
 
-    def _move(self, ball: NormBall, target: Tensor, mask: Tensor | None, generator: torch.Generator) -> Move:
+    def _move(self, ball: NormBall, mask: Tensor | None, generator: torch.Generator) -> Move:
         """Langevin's displacement, before the projection."""
-        steps = count()
 
         def move(grad: Tensor, x_adv: Tensor, size: float) -> Tensor:
-            self._report(next(steps), grad, x_adv, target)
             noise = math.sqrt(2 * size * self.temperature) * self._draw(grad, mask, generator)
             if self.step == "gradient":
                 return (size * grad).nan_to_num() + noise
@@ -256,38 +162,7 @@ class LangevinMonteCarlo(EvasionAttack):  # type: ignore[misc]
         draw = NOISE[self.noise](like, generator)
         return draw if mask is None else draw * (mask != 0)
 
-    def _report(self, step: int, grad: Tensor, x_adv: Tensor, target: Tensor) -> None:
-        """Tell ART's summary writer, where one is on, what it is told by ART's own attacks."""
-        if self.summary_writer is not None:
-            parts = grad, x_adv.detach(), target if target.ndim == 1 else target.argmax(1)
-            grads, x, y = (part.cpu().numpy() for part in parts)
-            place = {"batch_id": self._batch_id, "global_step": step, "estimator": self.estimator}
-            self.summary_writer.update(**place, grad=grads, patch=None, x=x, y=y, targeted=False)
-
-    def _seeded(self) -> torch.Generator:
-        generator = torch.Generator(self.estimator.device)
-        if self.random_state is None:
-            generator.seed()
-        else:
-            generator.manual_seed(int(self.random_state))
-        return generator
-
     def _check_params(self) -> None:
         super()._check_params()
-        for name, rule in RULES.items():
-            check(name, getattr(self, name), rule)
         if self.noise == "laplace" and self.step == "gradient":
             raise ValueError("`noise` must be 'gaussian' where `step` is 'gradient', got 'laplace'.")
-        if self.summary_writer is not None and self.num_random_init > 1:
-            raise ValueError(f"`num_random_init` must be at most 1 with a summary writer, got {self.num_random_init}.")
-
-
-def _mask_tensor(mask: Any, x: Tensor) -> Tensor:
-    """A mask as a Boolean tensor of the shape of `x`, on its device."""
-    array: NDArray[Any] = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"`mask` must be numeric, got an array of {array.dtype}.")
-    try:
-        return torch.from_numpy(array != 0).to(x.device).broadcast_to(x.shape)
-    except RuntimeError as error:
-        raise ValueError(f"`mask` must broadcast against `x`, {tuple(x.shape)}, got {array.shape}.") from error
