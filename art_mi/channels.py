@@ -117,6 +117,14 @@ def antithetic(draw: Tensor) -> Tensor:
     return torch.stack([draw, -draw])
 
 
+def overall_std(z: Tensor) -> float:
+    """Root mean square over the coordinates of their standard deviations.
+
+    :param z: Representations of shape `(n, d)`.
+    """
+    return float(z.double().var(0, correction=0).mean().sqrt())
+
+
 @dataclass(frozen=True)
 class ChannelReading:
     """What a noisy channel lets through: means over the samples and the first-order influence of each.

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 Rule = tuple[str, Callable[[Any], bool]]
+T = TypeVar("T")
 
 
-def check(name: str, value: Any, rule: Rule) -> None:
+def check(name: str, value: T, rule: Rule) -> T:
     """Refuse what breaks a rule.
 
     :param name: The argument's name.
     :param value: The value given for it.
     :param rule: Wording and test.
+    :return: The value.
     :raises ValueError: If the test fails.
     """
     wording, holds = rule
     if not holds(value):
         raise ValueError(f"`{name}` must be {wording}, got {value!r}.")
+    return value
 
 
 def _finite(value: Any) -> bool:
@@ -29,6 +32,7 @@ def _finite(value: Any) -> bool:
 
 NON_NEGATIVE: Rule = "a non-negative number", lambda v: _finite(v) and v >= 0
 POSITIVE: Rule = "a positive number", lambda v: _finite(v) and v > 0
+PROPORTION: Rule = "a number between 0 and 1", lambda v: _finite(v) and 0 <= v <= 1
 BOOLEAN: Rule = "True or False", lambda v: isinstance(v, bool)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, Rule, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, PROPORTION, Rule, check, integer, one_of, or_none
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,8 @@ from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, Rule, check, integer, 
         (NON_NEGATIVE, 0),
         (NON_NEGATIVE, np.float32(0.5)),
         (POSITIVE, 1e-300),
+        (PROPORTION, 0),
+        (PROPORTION, np.float32(1)),
         (BOOLEAN, False),
         (integer(0), np.int64(0)),
         (integer(2), 2),
@@ -24,7 +26,7 @@ from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, Rule, check, integer, 
     ],
 )
 def test_what_keeps_its_rule_passes(rule: Rule, value: Any) -> None:
-    check("value", value, rule)
+    assert check("value", value, rule) is value
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,8 @@ def test_what_keeps_its_rule_passes(rule: Rule, value: Any) -> None:
         (NON_NEGATIVE, True, "a non-negative number, got True"),
         (NON_NEGATIVE, "1", "a non-negative number, got '1'"),
         (POSITIVE, 0, "a positive number, got 0"),
+        (PROPORTION, 1.5, r"a number between 0 and 1, got 1\.5"),
+        (PROPORTION, math.nan, "a number between 0 and 1, got nan"),
         (BOOLEAN, 1, "True or False, got 1"),
         (integer(1), 0, "an integer of at least 1, got 0"),
         (integer(1), 2.0, r"an integer of at least 1, got 2\.0"),

@@ -15,13 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from art_mi.attacks.ascent import Objective
-from art_mi.bounds import donsker_varadhan
+from art_mi.attacks.information import critic_information
 from art_mi.bridge import in_batches, outputs
-from art_mi.critics import Critic
+from art_mi.channels import overall_std
 from art_mi.estimation import (
     Split,
-    block_scores,
     default_critic,
     estimate_mutual_information,
     fit_critic,
@@ -31,7 +29,7 @@ from art_mi.estimation import (
 )
 from art_mi.intervals import percentile_interval
 from art_mi.metrics.measurement import FEWEST_PAIRS, Measurement, Problem, difference
-from art_mi.metrics.noisy import overall_std, worst_inputs
+from art_mi.metrics.noisy import worst_inputs
 from art_mi.results import Flag, MIEstimate
 
 BIAS = (
@@ -143,7 +141,7 @@ def _against_critic(problem: Problem, z: Tensor, split: Split, options: CriticOp
 
     def perturb(index: Tensor, current: nn.Module) -> tuple[Tensor, Tensor]:
         x = problem.x[index]
-        objective = _fooling(problem, current, x, options.detach_input)
+        objective = critic_information(problem.joint, current, x, detach_input=options.detach_input)
         start = None if kept is None else kept[index]
         x_adv = problem.attack(objective, x, generator, max_iter=options.attack_steps, start=start)
         if kept is not None:
@@ -166,22 +164,10 @@ def _against_critic(problem: Problem, z: Tensor, split: Split, options: CriticOp
     parts = [part for indices in (split.fit, split.select, split.report) for part in indices.split(512)]
     for part in problem.progress(parts, "worst case against the critic"):
         index = part.to(x_adv.device)
-        objective = _fooling(problem, critic, problem.x[index], options.detach_input)
-        x_adv[index] = problem.attack(objective, problem.x[index], generator)
+        x = problem.x[index]
+        objective = critic_information(problem.joint, critic, x, detach_input=options.detach_input)
+        x_adv[index] = problem.attack(objective, x, generator)
     return x_adv, _own_reading(problem, critic, x_adv, split)
-
-
-def _fooling(problem: Problem, critic: nn.Module, x: Tensor, detach_input: bool) -> Objective:
-    """Minus the critic's bound as a function of the perturbed inputs."""
-    x_side = None
-    if detach_input and isinstance(critic, Critic):
-        with torch.no_grad():
-            x_side = critic.x_side(x)
-
-    def objective(x_adv: Tensor) -> Tensor:
-        return -donsker_varadhan(block_scores(critic, x_adv, problem.joint(x_adv), x_side=x_side))
-
-    return objective
 
 
 def _own_reading(problem: Problem, critic: nn.Module, x_adv: Tensor, split: Split) -> MIEstimate:

@@ -15,8 +15,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from art_mi.attacks.information import noisy_information
 from art_mi.bridge import in_batches, noisy_outputs
-from art_mi.channels import ChannelReading, antithetic, draw_noise, gaussian_ratios, read_channel, upper_bound
+from art_mi.channels import ChannelReading, draw_noise, overall_std, read_channel
 from art_mi.intervals import bootstrap, percentile_interval
 from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
 from art_mi.results import Flag, MIEstimate
@@ -45,14 +46,6 @@ def measure(problem: Problem, noise_std: Sequence[float], noise: str) -> list[Me
     z = in_batches(problem.represent, problem.x, problem.batch_size)
     scale = overall_std(z)
     return [_measure_at(problem, z, level, level * scale, noise) for level in noise_std]
-
-
-def overall_std(z: Tensor) -> float:
-    """Root mean square over the coordinates of their standard deviations.
-
-    :param z: Representations of shape `(n, d)`.
-    """
-    return float(z.double().var(0, correction=0).mean().sqrt())
 
 
 def _measure_at(problem: Problem, z: Tensor, level: float, sigma: float, noise: str) -> Measurement:
@@ -95,17 +88,11 @@ def worst_inputs(problem: Problem, sigma: float) -> Tensor:
     :param sigma: Standard deviation of the noise in the units of the representation.
     """
     generator = problem.generator()
-    x_adv = problem.x.clone()
-
-    def negative_information(x: Tensor) -> Tensor:
-        u = problem.joint(x) / sigma
-        draws = antithetic(draw_noise("gaussian", u.shape, generator, u))
-        return -torch.stack([upper_bound(gaussian_ratios(u, draw)) for draw in draws]).mean()
-
-    n = len(x_adv)
+    objective = noisy_information(problem.joint, sigma, generator)
+    x_adv, n = problem.x.clone(), len(problem.x)
     blocks = torch.randperm(n, generator=generator, device=x_adv.device).tensor_split(math.ceil(n / BLOCK))
     for index in problem.progress(blocks, f"worst case at sigma {sigma:.3g}"):
-        x_adv[index] = problem.attack(negative_information, problem.x[index], generator)
+        x_adv[index] = problem.attack(objective, problem.x[index], generator)
     return x_adv
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from art_mi.metrics import critic, noisy, quantised
 from art_mi.metrics.measurement import FEWEST_PAIRS, Measurement, Problem
 from art_mi.results import UNITS, Flag, RepresentationVulnerability
 from art_mi.risk import adversarial_accuracy_upper_bound
+from art_mi.rules import NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of
 from art_mi.threat import NormBall
 
 METHODS = ("noisy", "critic", "quantised")
@@ -105,37 +105,35 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             max_iter, num_random_init = attack.max_iter, attack.num_random_init
         if eps is None:
             raise ValueError("`eps` must be a number, or `attack` be given, got None.")
-        levels = noise_std if isinstance(noise_std, Sequence | np.ndarray) and len(noise_std) else (noise_std,)
+        levels: Any = noise_std if isinstance(noise_std, Sequence | np.ndarray) and len(noise_std) else (noise_std,)
         if not isinstance(layer, str | None):
             raise TypeError(f"`layer` must be a name, got {type(layer).__name__}.")
         if isinstance(codes, str):
-            _one_of("codes", codes, tuple(quantised.CODES))
+            check("codes", codes, one_of(quantised.CODES))
         elif not callable(codes):
             raise TypeError(f"`codes` must be a name or a callable, got {type(codes).__name__}.")
-        self.eps = _number("eps", eps, lambda v: 0 <= v < math.inf, "a non-negative number")
+        self.eps = float(check("eps", eps, NON_NEGATIVE))
         self.norm = NormBall(norm, self.eps).norm
-        self.eps_step = None if eps_step is None else _number("eps_step", eps_step, _positive, "a positive number")
-        self.max_iter = _integer("max_iter", max_iter, 1)
-        self.num_random_init = _integer("num_random_init", num_random_init, 0)
-        self.batch_size = _integer("batch_size", batch_size, 1)
+        self.eps_step = None if eps_step is None else float(check("eps_step", eps_step, POSITIVE))
+        self.max_iter = int(check("max_iter", max_iter, integer(1)))
+        self.num_random_init = int(check("num_random_init", num_random_init, integer(0)))
+        self.batch_size = int(check("batch_size", batch_size, integer(1)))
         self.layer = layer
-        self.method = _one_of("method", method, METHODS)
-        self.noise_std = tuple(_number("noise_std", level, _positive, "a positive number") for level in levels)
-        self.noise = _one_of("noise", noise, tuple(RATIOS))
-        self.codes, self.max_codes = codes, _integer("max_codes", max_codes, 1)
+        self.method = check("method", method, one_of(METHODS))
+        self.noise_std = tuple(float(check("noise_std", level, POSITIVE)) for level in levels)
+        self.noise = check("noise", noise, one_of(RATIOS))
+        self.codes, self.max_codes = codes, int(check("max_codes", max_codes, integer(1)))
         self.critic_options = critic.CriticOptions(
-            attack_steps=_integer("attack_steps", attack_steps, 1),
+            attack_steps=int(check("attack_steps", attack_steps, integer(1))),
             detach_input=detach_input,
             warm_start=warm_start,
-            max_steps=_integer("max_steps", max_steps, 1),
+            max_steps=int(check("max_steps", max_steps, integer(1))),
         )
         self.robust_accuracy = (
-            None
-            if robust_accuracy is None
-            else _number("robust_accuracy", robust_accuracy, lambda v: 0 <= v <= 1, "a number between 0 and 1")
+            None if robust_accuracy is None else float(check("robust_accuracy", robust_accuracy, PROPORTION))
         )
-        self.unit = _one_of("unit", unit, tuple(UNITS))
-        self.random_state = _integer("random_state", random_state, 0)
+        self.unit = check("unit", unit, one_of(UNITS))
+        self.random_state = int(check("random_state", random_state, integer(0)))
         self.verbose = verbose
 
     def evaluate(self, classifier: PyTorchClassifier, x: Any, y: Any = None) -> RepresentationVulnerability:
@@ -249,28 +247,6 @@ def representation_vulnerability(classifier: PyTorchClassifier, x: Any, y: Any =
         if name not in known:
             raise TypeError(f"`{name}` must be an argument of WorstCaseMIEstimator: {', '.join(known)}.")
     return WorstCaseMIEstimator(**kwargs).evaluate(classifier, x, y).vulnerability.value
-
-
-def _one_of(name: str, value: Any, names: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in names:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, names))}, got {value!r}.")
-    return value
-
-
-def _number(name: str, value: Any, allowed: Callable[[float], bool], rule: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not allowed(float(value)):
-        raise ValueError(f"`{name}` must be {rule}, got {value!r}.")
-    return float(value)
-
-
-def _positive(value: float) -> bool:
-    return 0 < value < math.inf
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
-    return int(value)
 
 
 def _check_representation(problem: Problem) -> None:
