@@ -1,6 +1,6 @@
 """Worst-case mutual information for the Adversarial Robustness Toolbox."""
 
-from art_mi.attacks import LangevinMonteCarlo
+from art_mi.attacks import LangevinMonteCarlo, WorstCaseMIAttack
 from art_mi.estimation import estimate_mutual_information
 from art_mi.metrics import WorstCaseMIEstimator, representation_vulnerability
 from art_mi.results import Flag, MIEstimate, RepresentationVulnerability
@@ -16,6 +16,7 @@ __all__ = [
     "MIEstimate",
     "MIMAETrainer",
     "RepresentationVulnerability",
+    "WorstCaseMIAttack",
     "WorstCaseMIEstimator",
     "WorstCaseMITrainer",
     "adversarial_accuracy_upper_bound",

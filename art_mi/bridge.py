@@ -330,6 +330,18 @@ def norm_ball(classifier: PyTorchClassifier, norm: float | str, eps: float) -> N
     return NormBall(norm, eps, None if clip is None else (clip[0], clip[1]))
 
 
+def check_representation(z: Tensor) -> None:
+    """Refuse what has no information to lose, or none that can be told.
+
+    :param z: Representations of shape `(n, d)`.
+    :raises ValueError: If they are not finite, or all the same.
+    """
+    if not bool(torch.isfinite(z).all()):
+        raise ValueError("`layer` must give finite numbers, got NaN or infinity on `x`.")
+    if bool((z == z[:1]).all()):
+        raise ValueError("`layer` must give a representation that varies, got a constant one on `x`.")
+
+
 def blind_fraction(representation: Representation, x: Tensor, batch_size: int, random_state: int) -> float:
     """Share of samples on which no gradient passes through the representation to the input.
 

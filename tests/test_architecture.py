@@ -24,16 +24,8 @@ LAYERS = (
     "demo cli",
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
-MAY_IMPORT_ART = (
-    "bridge",
-    "attacks.langevin",
-    "attacks.tensor_attack",
-    "metrics",
-    "evaluation",
-    "trainers",
-    "demo",
-    "cli",
-)
+ATTACKS = ("attacks.tensor_attack", "attacks.langevin", "attacks.worst_case_mi")
+MAY_IMPORT_ART = ("bridge", *ATTACKS, "metrics", "evaluation", "trainers", "demo", "cli")
 RESULTS = "art_mi.results"
 RANDOMNESS = "art_mi.trainers.randomness"  # the one place that seeds the global generators, and puts them back
 

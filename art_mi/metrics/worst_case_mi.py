@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from art.attacks.evasion import ProjectedGradientDescent
 from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_pytorch import (
     ProjectedGradientDescentPyTorch,
@@ -174,7 +173,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
                 random_state=self.random_state,
                 verbose=self.verbose,
             )
-            _check_representation(problem)
+            bridge.check_representation(bridge.in_batches(represent, inputs, self.batch_size))
             blind = bridge.blind_fraction(represent, inputs, self.batch_size, self.random_state)
             results = [self._result(problem, measured, blind) for measured in self._measure(problem)]
         first = results[0]
@@ -247,14 +246,6 @@ def representation_vulnerability(classifier: PyTorchClassifier, x: Any, y: Any =
         if name not in known:
             raise TypeError(f"`{name}` must be an argument of WorstCaseMIEstimator: {', '.join(known)}.")
     return WorstCaseMIEstimator(**kwargs).evaluate(classifier, x, y).vulnerability.value
-
-
-def _check_representation(problem: Problem) -> None:
-    z = bridge.in_batches(problem.represent, problem.x, problem.batch_size)
-    if not bool(torch.isfinite(z).all()):
-        raise ValueError("`layer` must give finite numbers, got NaN or infinity on `x`.")
-    if bool((z == z[:1]).all()):
-        raise ValueError("`layer` must give a representation that varies, got a constant one on `x`.")
 
 
 def _ceilings(problem: Problem, measured: Measurement) -> dict[str, float]:
