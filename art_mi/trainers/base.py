@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from art_mi import bridge
+from art_mi.rules import BOOLEAN, check, integer, one_of
 from art_mi.trainers import crafting
 from art_mi.trainers.batches import ArrayBatches, Batches, GeneratorBatches, LoaderBatches
 from art_mi.trainers.crafting import Target
@@ -77,14 +77,21 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             raise ValueError("`classifier` must have an optimizer, got None. Give one to the PyTorchClassifier.")
         if attack is not None or self.needs_attack:
             crafting.check_attack(classifier, attack)
-        if precision not in PRECISIONS:
-            raise ValueError(f"`precision` must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}.")
+        check("precision", precision, one_of(PRECISIONS))
+        for name, value in (("channels_last", channels_last), ("compiled", compiled), ("verbose", verbose)):
+            check(name, value, BOOLEAN)
+        check("random_state", random_state, integer(0))
+        if fabric is not None:
+            if not isinstance(fabric, Fabric):
+                raise TypeError(f"`fabric` must be a Lightning Fabric, got {type(fabric).__name__}.")
+            if precision != PRECISIONS[0]:
+                raise ValueError(f"`precision` must be left to the `fabric` given, got {precision!r}.")
         super().__init__(classifier)
         self.attack = attack
         self.precision, self.channels_last, self.compiled = precision, channels_last, compiled
         self.random_state, self.verbose = random_state, verbose
         self.fabric = Fabric(**_accelerator(classifier.device), precision=precision) if fabric is None else fabric
-        self.generator = torch.Generator(classifier.device).manual_seed(random_state + self.fabric.global_rank)
+        self.generator = torch.Generator(classifier.device).manual_seed(int(random_state) + self.fabric.global_rank)
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.duals: dict[str, Tensor] = {}
@@ -158,14 +165,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                 raise ValueError("`y` must be left out with a DataLoader, which brings its labels, got labels.")
             loader: Any = self.fabric.setup_dataloaders(x) if self.fabric.world_size > 1 else x
             batches: Batches = LoaderBatches(loader, self.classifier)
-            smallest = 1 if getattr(x, "batch_size", None) == 1 else math.inf
         else:
             batches = self._array_batches(x, y, batch_size)
-            smallest = len(batches.x) // len(batches)
-        if smallest < self.smallest_batch:
-            raise ValueError(
-                f"`batch_size` must leave at least {self.smallest_batch} samples in a batch, got {smallest}."
-            )
         self._train(batches, validation_data, nb_epochs, scheduler, options)
 
     def fit_generator(
@@ -184,10 +185,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             raise TypeError(f"`generator` must be an ART DataGenerator, got {type(generator).__name__}.")
         if generator.size is None:
             raise ValueError("`generator` must know its size, got None.")
-        if generator.batch_size < self.smallest_batch:
-            raise ValueError(
-                f"`generator` must have batches of at least {self.smallest_batch}, got {generator.batch_size}."
-            )
         validation_data = options.pop("validation_data", None)
         self._train(GeneratorBatches(generator, self.classifier), validation_data, nb_epochs, scheduler, options)
 
@@ -250,13 +247,10 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                 parameter.requires_grad_(requires_grad)
 
     def _array_batches(self, x: Any, y: Any, batch_size: int) -> ArrayBatches:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise ValueError(f"`batch_size` must be an integer of at least 1, got {batch_size!r}.")
+        check("batch_size", batch_size, integer(1))
         inputs = bridge.input_tensor(self.classifier, x)
         if len(inputs) == 0:
             raise ValueError("`x` must hold samples, got none.")
-        if y is None and self.needs_labels:
-            raise ValueError(f"`y` must be given to {type(self).__name__}, got None.")
         labels = None if y is None else bridge.label_tensor(self.classifier, y, len(inputs))
         return ArrayBatches(inputs, labels, int(batch_size), self.fabric.global_rank, self.fabric.world_size)
 
@@ -267,6 +261,14 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         for name in options:
             if name not in known:
                 raise TypeError(f"`{name}` must be an option of fit: {', '.join(known)}.")
+        if self.needs_labels and not batches.labelled:
+            raise ValueError(f"`y` must be given to {type(self).__name__}, got no labels.")
+        if batches.size < self.smallest_batch:
+            raise ValueError(
+                f"`batch_size` must leave at least {self.smallest_batch} samples in a batch, got {batches.size}."
+            )
+        if "validation_attack" in options and validation_data is None:
+            raise ValueError("`validation_data` must be given with `validation_attack`, got None.")
         attack = options.pop("validation_attack", None)
         validation = None if validation_data is None else Validation.of(self, validation_data, attack)
         chosen = FitOptions(nb_epochs=nb_epochs, scheduler=scheduler, **options)

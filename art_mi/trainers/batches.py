@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from art_mi.bridge import input_tensor, label_tensor
+from art_mi.trainers.randomness import isolated_randomness
 
 Batch = tuple[Tensor, Tensor | None]
 
@@ -23,6 +25,16 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def size(self) -> int:
+        """Samples in a batch of this process: the fewest of arrays, those of a loader's first batch."""
+        ...
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels come with the inputs."""
+        ...
+
     def epoch(self, seed: int) -> Iterator[Batch]:
         """The batches of one epoch; what is drawn follows `seed` where the source allows it."""
         ...
@@ -30,7 +42,7 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class ArrayBatches:
-    """Batches of nearly equal size, so that none is left with a single sample; each process takes its share of each.
+    """Batches of nearly equal size, so that no small one is left; each process takes its share of each.
 
     :param x: Inputs `(n, ...)` on the device.
     :param y: Index labels `(n,)` on the device, or None.
@@ -47,6 +59,16 @@ class ArrayBatches:
 
     def __len__(self) -> int:
         return math.ceil(len(self.x) / self.batch_size)
+
+    @property
+    def size(self) -> int:
+        """See :class:`Batches`."""
+        return len(self.x) // len(self) // self.world_size
+
+    @property
+    def labelled(self) -> bool:
+        """See :class:`Batches`."""
+        return self.y is not None
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
@@ -69,38 +91,64 @@ class LoaderBatches:
     classifier: PyTorchClassifier
 
     def __len__(self) -> int:
-        return len(self.loader)
+        try:
+            return len(self.loader)
+        except TypeError as error:
+            raise ValueError("`x` must be a DataLoader of known length, got one that has none.") from error
+
+    @cached_property
+    def first(self) -> Batch:
+        """The first batch, checked before any training.
+
+        :raises ValueError: If there is none, or it breaks a rule.
+        """
+        with isolated_randomness(0, self.classifier.device):
+            for batch in self.epoch(0):
+                return batch
+        raise ValueError("`x` must hold samples, got an empty DataLoader.")
+
+    @property
+    def size(self) -> int:
+        """See :class:`Batches`."""
+        return len(self.first[0])
+
+    @property
+    def labelled(self) -> bool:
+        """See :class:`Batches`."""
+        return self.first[1] is not None
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
         for batch in self.loader:
-            x, y = batch[:2] if isinstance(batch, list | tuple) and len(batch) > 1 else (_first(batch), None)
-            yield _checked(self.classifier, x, y)
+            parts = batch if isinstance(batch, list | tuple) else (batch,)
+            yield _checked(self.classifier, parts[0], parts[1] if len(parts) > 1 else None)
 
 
 @dataclass(frozen=True)
 class GeneratorBatches:
     """Batches of an ART `DataGenerator`, as many as make up its size.
 
-    :param generator: Any ART generator.
+    :param generator: Any ART generator of known size.
     :param classifier: Gives device, input shape and number of classes.
     """
 
     generator: DataGenerator
     classifier: PyTorchClassifier
+    labelled: bool = True
 
     def __len__(self) -> int:
-        return -(-int(self.generator.size) // int(self.generator.batch_size))
+        return math.ceil(int(self.generator.size) / int(self.generator.batch_size))
+
+    @property
+    def size(self) -> int:
+        """See :class:`Batches`."""
+        return int(min(self.generator.size, self.generator.batch_size))
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
         for _ in range(len(self)):
             x, y = self.generator.get_batch()
             yield _checked(self.classifier, x, y)
-
-
-def _first(batch: Any) -> Any:
-    return batch[0] if isinstance(batch, list | tuple) else batch
 
 
 def _checked(classifier: PyTorchClassifier, x: Any, y: Any) -> Batch:
