@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-# What every version of safetensors stores; other types go as bytes
+# What every supported version of safetensors stores; other types go as bytes
 _NATIVE = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
@@ -82,12 +82,14 @@ def _encoded_mapping(value: dict[Any, Any], path: str, tensors: dict[str, Tensor
 
 
 def _encoded_tensor(value: Tensor, path: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    tensor = value.detach().resolve_conj().resolve_neg().contiguous()
+    plain = value.detach().resolve_conj().resolve_neg()
+    # A copy, since safetensors refuses tensors that share memory
+    tensor = plain.to("cpu", copy=True, memory_format=torch.contiguous_format)
     entry: dict[str, Any] = {"tensor": path}
     if tensor.dtype not in _NATIVE:
         entry |= {"dtype": dtype_name(tensor), "shape": list(tensor.shape)}
         tensor = tensor.reshape(-1).view(torch.uint8)
-    tensors[path] = tensor.to("cpu", copy=True)  # safetensors refuses tensors that share memory
+    tensors[path] = tensor
     return entry
 
 
