@@ -21,13 +21,13 @@ from torch.utils.data import DataLoader
 
 from art_mi import bridge
 from art_mi.rules import BOOLEAN, check, integer, one_of
-from art_mi.trainers import crafting
+from art_mi.trainers import crafting, processes
 from art_mi.trainers.batches import ArrayBatches, Batches, GeneratorBatches, LoaderBatches
 from art_mi.trainers.crafting import Target
-from art_mi.trainers.loop import FitOptions, Loop
+from art_mi.trainers.loop import Loop
+from art_mi.trainers.options import FitOptions
+from art_mi.trainers.processes import PRECISIONS
 from art_mi.trainers.validation import Validation
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 Terms = dict[str, Tensor]
 Callback = Callable[["StepTrainer", dict[str, Any]], bool | None]
@@ -65,11 +65,13 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         :param precision: `"32-true"`, `"bf16-mixed"` or `"16-mixed"`, of the training step; attacks run in 32 bits.
         :param channels_last: Keep images and weights in channels-last memory format.
         :param compiled: Run the training step's forward pass through `torch.compile`.
-        :param fabric: A launched Lightning Fabric, for several processes; by default one process on the classifier's
-            device with the precision given.
+        :param fabric: A Lightning Fabric of one device or of strategy `"ddp"`, for several processes: its precision
+            counts, and the caller has called its `launch()` before making the classifier, so that each process has its
+            own on the right device. Weights start as those of the first process, which alone writes files and shows
+            progress. By default one process on the classifier's device with the precision given.
         :param random_state: Seed of everything drawn in training. Global random state is as before afterwards.
         :param verbose: Show a progress bar.
-        :raises TypeError: If `classifier` or `attack` is of another kind.
+        :raises TypeError: If `classifier`, `attack` or `fabric` is of another kind.
         :raises ValueError: If an argument breaks its rule; the message names it.
         """
         bridge.check_classifier(classifier)
@@ -82,8 +84,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             check(name, value, BOOLEAN)
         check("random_state", random_state, integer(0))
         if fabric is not None:
-            if not isinstance(fabric, Fabric):
-                raise TypeError(f"`fabric` must be a Lightning Fabric, got {type(fabric).__name__}.")
+            processes.check_fabric(fabric, classifier.device)
             if precision != PRECISIONS[0]:
                 raise ValueError(f"`precision` must be left to the `fabric` given, got {precision!r}.")
         super().__init__(classifier)
@@ -129,6 +130,13 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         :param epoch: Number of the epoch, from 0.
         """
         return True
+
+    def phase(self, epoch: int) -> str:
+        """Name of the stage of training that an epoch belongs to, by the number of epochs asked for in `fit`.
+
+        :param epoch: Number of the epoch, from 0.
+        """
+        return "training"
 
     def after_epoch(self, record: dict[str, Any]) -> None:
         """Called after each epoch with its means, before validation."""
@@ -215,11 +223,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
     def gather(self, values: Tensor) -> Tensor:
         """Rows of all processes, with their gradients; the same rows for one process."""
-        if self.fabric.world_size == 1:
-            return values
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(values))
+        return processes.gather(self.fabric, values)
 
     @contextmanager
     def set_up(self) -> Iterator[dict[str, Any]]:
@@ -229,14 +233,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             model.to(memory_format=torch.channels_last)
         modes = [(module, module.training) for module in model.modules()]
         wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-        forward: Any = torch.compile(model) if self.compiled else model
-        wrapped, optimizer = self.fabric.setup(forward, self.classifier.optimizer, move_to_device=False)
-        optimizers = {"model": optimizer}
         originals = dict(self.modules)
-        for name, module in originals.items():
-            if name in self.optimizers:
-                self.modules[name], optimizers[name] = self.fabric.setup(module, self.optimizers[name])
-        self.running = wrapped
+        processes.share(self.fabric, [module.state_dict() for module in (model, *originals.values())])
+        self.running = _InPrecision(self.fabric, torch.compile(model) if self.compiled else model)
+        self.modules = {name: _InPrecision(self.fabric, module) for name, module in originals.items()}
+        every = {"model": self.classifier.optimizer, **self.optimizers}
+        optimizers = {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in every.items()}
         try:
             yield optimizers
         finally:
@@ -274,6 +276,19 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         chosen = FitOptions(nb_epochs=nb_epochs, scheduler=scheduler, **options)
         chosen.check(self, validation)
         Loop(self, batches, chosen, validation).run()
+
+
+class _InPrecision(nn.Module):
+    """A module that runs in Fabric's precision and gives 32-bit floats."""
+
+    def __init__(self, fabric: Fabric, module: Any) -> None:
+        super().__init__()
+        self.fabric, self.module = fabric, module
+
+    def forward(self, *inputs: Tensor) -> Any:
+        with self.fabric.autocast():
+            out = self.module(*inputs)
+        return self.fabric.strategy.precision.convert_output(out)
 
 
 def _accelerator(device: torch.device) -> dict[str, Any]:

@@ -117,6 +117,10 @@ class WorstCaseMITrainer(StepTrainer):
         """See :class:`.StepTrainer`."""
         return epoch >= self._encoder_epochs
 
+    def phase(self, epoch: int) -> str:
+        """See :class:`.StepTrainer`: `"encoder"` or `"head"`."""
+        return "head" if epoch >= self._encoder_epochs else "encoder"
+
     def before_epoch(self, epoch: int, nb_epochs: int) -> None:
         """See :class:`.StepTrainer`; from the first epoch of the head on, the encoder is frozen."""
         self._on_head = epoch >= self._encoder_epochs
