@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
-from art.data_generators import DataGenerator
+from art.data_generators import DataGenerator, PyTorchDataGenerator
 from art.defences.trainer import Trainer
 from art.estimators.classification import PyTorchClassifier
 from lightning_fabric import Fabric
@@ -153,10 +153,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         """Train the classifier.
 
-        The model's modes are as before afterwards. A loss that is not finite stops the training with the weights of the
-        last good epoch.
+        The model's modes are as before afterwards. A term or weight that is not finite stops the training. Weights,
+        optimizers, schedule and dual variables are then as they were when the epoch began, or where the run went on in
+        the middle of it, and the last checkpoint is a good one.
 
-        :param x: Raw inputs `(n, *input_shape)`, or a `DataLoader` of inputs and labels. Never changed.
+        :param x: Raw inputs `(n, *input_shape)`, or a `DataLoader` of inputs and labels. Never changed. Of a loader
+            each of several processes has its share, in batches of the size that the loader has.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; not with a loader.
         :param validation_data: Inputs and labels on which clean and attacked accuracy are measured.
         :param batch_size: Most samples in a batch, all processes together; a loader has its own.
@@ -166,13 +168,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             within the ball of the trainer's attack, and what :class:`.FitOptions` lists.
         :raises TypeError: If an option is unknown or an argument of another type.
         :raises ValueError: If an argument breaks its rule; the message names it and nothing is trained.
-        :raises FloatingPointError: If a term is not finite; the message names epoch, batch and term.
+        :raises FloatingPointError: If a term or weight is not finite; the message names it, epoch and batch.
         """
         if isinstance(x, DataLoader):
             if y is not None:
                 raise ValueError("`y` must be left out with a DataLoader, which brings its labels, got labels.")
-            loader: Any = self.fabric.setup_dataloaders(x) if self.fabric.world_size > 1 else x
-            batches: Batches = LoaderBatches(loader, self.classifier)
+            batches: Batches = self._loader_batches(x)
         else:
             batches = self._array_batches(x, y, batch_size)
         self._train(batches, validation_data, nb_epochs, scheduler, options)
@@ -193,8 +194,17 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             raise TypeError(f"`generator` must be an ART DataGenerator, got {type(generator).__name__}.")
         if generator.size is None:
             raise ValueError("`generator` must know its size, got None.")
+        if isinstance(generator, PyTorchDataGenerator):
+            batches: Batches = self._loader_batches(generator.iterator)
+        elif self.fabric.world_size == 1:
+            batches = GeneratorBatches(generator, self.classifier)
+        else:
+            raise ValueError(
+                f"`generator` must be a PyTorchDataGenerator, to be shared between processes, got "
+                f"{type(generator).__name__}."
+            )
         validation_data = options.pop("validation_data", None)
-        self._train(GeneratorBatches(generator, self.classifier), validation_data, nb_epochs, scheduler, options)
+        self._train(batches, validation_data, nb_epochs, scheduler, options)
 
     def predict(self, x: NDArray[Any], **kwargs: Any) -> NDArray[Any]:
         """The trained classifier's outputs, as its own `predict` gives them."""
@@ -235,11 +245,11 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         originals = dict(self.modules)
         processes.share(self.fabric, [module.state_dict() for module in (model, *originals.values())])
-        self.running = _InPrecision(self.fabric, torch.compile(model) if self.compiled else model)
-        self.modules = {name: _InPrecision(self.fabric, module) for name, module in originals.items()}
-        every = {"model": self.classifier.optimizer, **self.optimizers}
-        optimizers = {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in every.items()}
         try:
+            self.running = _InPrecision(self.fabric, torch.compile(model) if self.compiled else model)
+            self.modules = {name: _InPrecision(self.fabric, module) for name, module in originals.items()}
+            every = {"model": self.classifier.optimizer, **self.optimizers}
+            optimizers = {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in every.items()}
             yield optimizers
         finally:
             self.running, self.modules = model, originals
@@ -247,6 +257,11 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                 module.training = training
             for parameter, requires_grad in wanted:
                 parameter.requires_grad_(requires_grad)
+
+    def _loader_batches(self, loader: Any) -> LoaderBatches:
+        if self.fabric.world_size > 1:
+            loader = self.fabric.setup_dataloaders(loader, move_to_device=False)
+        return LoaderBatches(loader, self.classifier)
 
     def _array_batches(self, x: Any, y: Any, batch_size: int) -> ArrayBatches:
         check("batch_size", batch_size, integer(1))
