@@ -205,9 +205,9 @@ def test_channels_last_changes_the_layout_and_not_the_result(toy: Any) -> None:
     for channels_last in (False, True):
         art, x, y = pictures(toy)
         art.model.register_forward_pre_hook(
-            lambda module, args: layouts.append(args[0].is_contiguous(memory_format=torch.channels_last))
-            if module.training
-            else None
+            lambda module, args: (
+                layouts.append(args[0].is_contiguous(memory_format=torch.channels_last)) if module.training else None
+            )
         )
         trainer = toy.trainer(MadryPGDTrainer, art, channels_last=channels_last)
         trainer.fit(x, y, validation_data=(x, y), batch_size=8, nb_epochs=2)
