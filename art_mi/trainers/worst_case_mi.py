@@ -96,6 +96,8 @@ class WorstCaseMITrainer(StepTrainer):
                 f"`attack` must be a plain ART ProjectedGradientDescent of norm inf, 2 or 1 and one radius, without "
                 f"momentum, got another {type(attack).__name__}."
             )
+        if self.compiled and layer is not None:
+            raise ValueError(f"`compiled` must be False with a `layer`, which a compiled model hides, got {layer!r}.")
         if head is not None and layer is None:
             raise ValueError("`layer` must name a layer before the output where a head is trained, got None.")
         self.parts, self.layer, self.head, self.head_epochs = parts, layer, head, head_epochs
