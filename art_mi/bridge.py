@@ -250,7 +250,7 @@ def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
     :raises TypeError: If `x` is none of these or not numeric.
     :raises ValueError: If its shape, a value that is not finite, or a value outside `clip_values` breaks the rule.
     """
-    tensor = _float_tensor("x", x, classifier.device)
+    tensor = _float_tensor("x", x)  # checked where it is, so that a batch on the CPU does not wait for the device
     expected = tuple(classifier.input_shape)
     if tuple(tensor.shape[1:]) != expected:
         raise ValueError(f"`x` must have shape (n, {', '.join(map(str, expected))}), got {tuple(tensor.shape)}.")
@@ -263,7 +263,7 @@ def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
                 f"`x` must lie within the classifier's clip_values [{float(low.min()):g}, {float(high.max()):g}], got "
                 f"values from {float(tensor.min()):g} to {float(tensor.max()):g}."
             )
-    return tensor
+    return tensor.to(classifier.device)
 
 
 def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
@@ -306,7 +306,7 @@ def loaded(x: Any, y: Any = None) -> tuple[Any, Any]:
     return torch.cat([torch.as_tensor(b[0]) for b in batches]), y
 
 
-def _float_tensor(name: str, value: Any, device: torch.device) -> Tensor:
+def _float_tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, np.ndarray | Tensor | list | tuple):
         raise TypeError(f"`{name}` must be an array, a tensor or a DataLoader, got {type(value).__name__}.")
     try:
@@ -314,7 +314,7 @@ def _float_tensor(name: str, value: Any, device: torch.device) -> Tensor:
         tensor = torch.as_tensor(array) if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
         if tensor.is_complex():
             raise TypeError("complex numbers")
-        return tensor.to(device, torch.float32, copy=True)
+        return tensor.to(torch.float32, copy=True)
     except (TypeError, ValueError) as error:
         raise TypeError(f"`{name}` must be numeric, got {type(value).__name__} that is not: {error}") from error
 

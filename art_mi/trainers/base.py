@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
-from art.data_generators import DataGenerator
+from art.data_generators import DataGenerator, PyTorchDataGenerator
 from art.defences.trainer import Trainer
 from art.estimators.classification import PyTorchClassifier
 from lightning_fabric import Fabric
@@ -21,13 +20,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from art_mi import bridge
-from art_mi.trainers import crafting
+from art_mi.rules import BOOLEAN, check, integer, one_of
+from art_mi.trainers import crafting, processes
 from art_mi.trainers.batches import ArrayBatches, Batches, GeneratorBatches, LoaderBatches
 from art_mi.trainers.crafting import Target
-from art_mi.trainers.loop import FitOptions, Loop
+from art_mi.trainers.loop import Loop
+from art_mi.trainers.options import FitOptions
+from art_mi.trainers.processes import PRECISIONS
 from art_mi.trainers.validation import Validation
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 Terms = dict[str, Tensor]
 Callback = Callable[["StepTrainer", dict[str, Any]], bool | None]
@@ -65,11 +65,13 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         :param precision: `"32-true"`, `"bf16-mixed"` or `"16-mixed"`, of the training step; attacks run in 32 bits.
         :param channels_last: Keep images and weights in channels-last memory format.
         :param compiled: Run the training step's forward pass through `torch.compile`.
-        :param fabric: A launched Lightning Fabric, for several processes; by default one process on the classifier's
-            device with the precision given.
+        :param fabric: A Lightning Fabric of one device or of strategy `"ddp"`, for several processes: its precision
+            counts, and the caller has called its `launch()` before making the classifier, so that each process has its
+            own on the right device. Weights start as those of the first process, which alone writes files and shows
+            progress. By default one process on the classifier's device with the precision given.
         :param random_state: Seed of everything drawn in training. Global random state is as before afterwards.
         :param verbose: Show a progress bar.
-        :raises TypeError: If `classifier` or `attack` is of another kind.
+        :raises TypeError: If `classifier`, `attack` or `fabric` is of another kind.
         :raises ValueError: If an argument breaks its rule; the message names it.
         """
         bridge.check_classifier(classifier)
@@ -77,14 +79,20 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             raise ValueError("`classifier` must have an optimizer, got None. Give one to the PyTorchClassifier.")
         if attack is not None or self.needs_attack:
             crafting.check_attack(classifier, attack)
-        if precision not in PRECISIONS:
-            raise ValueError(f"`precision` must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}.")
+        check("precision", precision, one_of(PRECISIONS))
+        for name, value in (("channels_last", channels_last), ("compiled", compiled), ("verbose", verbose)):
+            check(name, value, BOOLEAN)
+        check("random_state", random_state, integer(0))
+        if fabric is not None:
+            processes.check_fabric(fabric, classifier.device)
+            if precision != PRECISIONS[0]:
+                raise ValueError(f"`precision` must be left to the `fabric` given, got {precision!r}.")
         super().__init__(classifier)
         self.attack = attack
         self.precision, self.channels_last, self.compiled = precision, channels_last, compiled
         self.random_state, self.verbose = random_state, verbose
         self.fabric = Fabric(**_accelerator(classifier.device), precision=precision) if fabric is None else fabric
-        self.generator = torch.Generator(classifier.device).manual_seed(random_state + self.fabric.global_rank)
+        self.generator = torch.Generator(classifier.device).manual_seed(int(random_state) + self.fabric.global_rank)
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.duals: dict[str, Tensor] = {}
@@ -123,6 +131,13 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         """
         return True
 
+    def phase(self, epoch: int) -> str:
+        """Name of the stage of training that an epoch belongs to, by the number of epochs asked for in `fit`.
+
+        :param epoch: Number of the epoch, from 0.
+        """
+        return "training"
+
     def after_epoch(self, record: dict[str, Any]) -> None:
         """Called after each epoch with its means, before validation."""
 
@@ -138,10 +153,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         """Train the classifier.
 
-        The model's modes are as before afterwards. A loss that is not finite stops the training with the weights of the
-        last good epoch.
+        The model's modes are as before afterwards. A term or weight that is not finite stops the training. Weights,
+        optimizers, schedule and dual variables are then as they were when the epoch began, or where the run went on in
+        the middle of it, and the last checkpoint is a good one.
 
-        :param x: Raw inputs `(n, *input_shape)`, or a `DataLoader` of inputs and labels. Never changed.
+        :param x: Raw inputs `(n, *input_shape)`, or a `DataLoader` of inputs and labels. Never changed. Of a loader
+            each of several processes has its share, in batches of the size that the loader has.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; not with a loader.
         :param validation_data: Inputs and labels on which clean and attacked accuracy are measured.
         :param batch_size: Most samples in a batch, all processes together; a loader has its own.
@@ -151,21 +168,14 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             within the ball of the trainer's attack, and what :class:`.FitOptions` lists.
         :raises TypeError: If an option is unknown or an argument of another type.
         :raises ValueError: If an argument breaks its rule; the message names it and nothing is trained.
-        :raises FloatingPointError: If a term is not finite; the message names epoch, batch and term.
+        :raises FloatingPointError: If a term or weight is not finite; the message names it, epoch and batch.
         """
         if isinstance(x, DataLoader):
             if y is not None:
                 raise ValueError("`y` must be left out with a DataLoader, which brings its labels, got labels.")
-            loader: Any = self.fabric.setup_dataloaders(x) if self.fabric.world_size > 1 else x
-            batches: Batches = LoaderBatches(loader, self.classifier)
-            smallest = 1 if getattr(x, "batch_size", None) == 1 else math.inf
+            batches: Batches = self._loader_batches(x)
         else:
             batches = self._array_batches(x, y, batch_size)
-            smallest = len(batches.x) // len(batches)
-        if smallest < self.smallest_batch:
-            raise ValueError(
-                f"`batch_size` must leave at least {self.smallest_batch} samples in a batch, got {smallest}."
-            )
         self._train(batches, validation_data, nb_epochs, scheduler, options)
 
     def fit_generator(
@@ -184,12 +194,17 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             raise TypeError(f"`generator` must be an ART DataGenerator, got {type(generator).__name__}.")
         if generator.size is None:
             raise ValueError("`generator` must know its size, got None.")
-        if generator.batch_size < self.smallest_batch:
+        if isinstance(generator, PyTorchDataGenerator):
+            batches: Batches = self._loader_batches(generator.iterator)
+        elif self.fabric.world_size == 1:
+            batches = GeneratorBatches(generator, self.classifier)
+        else:
             raise ValueError(
-                f"`generator` must have batches of at least {self.smallest_batch}, got {generator.batch_size}."
+                f"`generator` must be a PyTorchDataGenerator, to be shared between processes, got "
+                f"{type(generator).__name__}."
             )
         validation_data = options.pop("validation_data", None)
-        self._train(GeneratorBatches(generator, self.classifier), validation_data, nb_epochs, scheduler, options)
+        self._train(batches, validation_data, nb_epochs, scheduler, options)
 
     def predict(self, x: NDArray[Any], **kwargs: Any) -> NDArray[Any]:
         """The trained classifier's outputs, as its own `predict` gives them."""
@@ -218,11 +233,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
     def gather(self, values: Tensor) -> Tensor:
         """Rows of all processes, with their gradients; the same rows for one process."""
-        if self.fabric.world_size == 1:
-            return values
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(values))
+        return processes.gather(self.fabric, values)
 
     @contextmanager
     def set_up(self) -> Iterator[dict[str, Any]]:
@@ -232,15 +243,13 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             model.to(memory_format=torch.channels_last)
         modes = [(module, module.training) for module in model.modules()]
         wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-        forward: Any = torch.compile(model) if self.compiled else model
-        wrapped, optimizer = self.fabric.setup(forward, self.classifier.optimizer, move_to_device=False)
-        optimizers = {"model": optimizer}
         originals = dict(self.modules)
-        for name, module in originals.items():
-            if name in self.optimizers:
-                self.modules[name], optimizers[name] = self.fabric.setup(module, self.optimizers[name])
-        self.running = wrapped
+        processes.share(self.fabric, [module.state_dict() for module in (model, *originals.values())])
         try:
+            self.running = _InPrecision(self.fabric, torch.compile(model) if self.compiled else model)
+            self.modules = {name: _InPrecision(self.fabric, module) for name, module in originals.items()}
+            every = {"model": self.classifier.optimizer, **self.optimizers}
+            optimizers = {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in every.items()}
             yield optimizers
         finally:
             self.running, self.modules = model, originals
@@ -249,14 +258,16 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             for parameter, requires_grad in wanted:
                 parameter.requires_grad_(requires_grad)
 
+    def _loader_batches(self, loader: Any) -> LoaderBatches:
+        if self.fabric.world_size > 1:
+            loader = self.fabric.setup_dataloaders(loader, move_to_device=False)
+        return LoaderBatches(loader, self.classifier)
+
     def _array_batches(self, x: Any, y: Any, batch_size: int) -> ArrayBatches:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise ValueError(f"`batch_size` must be an integer of at least 1, got {batch_size!r}.")
+        check("batch_size", batch_size, integer(1))
         inputs = bridge.input_tensor(self.classifier, x)
         if len(inputs) == 0:
             raise ValueError("`x` must hold samples, got none.")
-        if y is None and self.needs_labels:
-            raise ValueError(f"`y` must be given to {type(self).__name__}, got None.")
         labels = None if y is None else bridge.label_tensor(self.classifier, y, len(inputs))
         return ArrayBatches(inputs, labels, int(batch_size), self.fabric.global_rank, self.fabric.world_size)
 
@@ -267,11 +278,32 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         for name in options:
             if name not in known:
                 raise TypeError(f"`{name}` must be an option of fit: {', '.join(known)}.")
+        if self.needs_labels and not batches.labelled:
+            raise ValueError(f"`y` must be given to {type(self).__name__}, got no labels.")
+        if batches.size < self.smallest_batch:
+            raise ValueError(
+                f"`batch_size` must leave at least {self.smallest_batch} samples in a batch, got {batches.size}."
+            )
+        if "validation_attack" in options and validation_data is None:
+            raise ValueError("`validation_data` must be given with `validation_attack`, got None.")
         attack = options.pop("validation_attack", None)
         validation = None if validation_data is None else Validation.of(self, validation_data, attack)
         chosen = FitOptions(nb_epochs=nb_epochs, scheduler=scheduler, **options)
         chosen.check(self, validation)
         Loop(self, batches, chosen, validation).run()
+
+
+class _InPrecision(nn.Module):
+    """A module that runs in Fabric's precision and gives 32-bit floats."""
+
+    def __init__(self, fabric: Fabric, module: Any) -> None:
+        super().__init__()
+        self.fabric, self.module = fabric, module
+
+    def forward(self, *inputs: Tensor) -> Any:
+        with self.fabric.autocast():
+            out = self.module(*inputs)
+        return self.fabric.strategy.precision.convert_output(out)
 
 
 def _accelerator(device: torch.device) -> dict[str, Any]:

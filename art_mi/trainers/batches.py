@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
-from art.data_generators import DataGenerator
+from art.data_generators import DataGenerator, NumpyDataGenerator
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from art_mi.bridge import input_tensor, label_tensor
+from art_mi.trainers.randomness import isolated_randomness
 
 Batch = tuple[Tensor, Tensor | None]
 
@@ -23,6 +25,16 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def size(self) -> int:
+        """Samples in a batch of this process: the fewest of arrays, those of a loader's first batch."""
+        ...
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels come with the inputs."""
+        ...
+
     def epoch(self, seed: int) -> Iterator[Batch]:
         """The batches of one epoch; what is drawn follows `seed` where the source allows it."""
         ...
@@ -30,7 +42,9 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class ArrayBatches:
-    """Batches of nearly equal size, so that none is left with a single sample; each process takes its share of each.
+    """Batches of nearly equal size, so that no small one is left; each process takes its share of each.
+
+    Shares are equal: of a batch whose size the number of processes does not divide, the last samples are left out.
 
     :param x: Inputs `(n, ...)` on the device.
     :param y: Index labels `(n,)` on the device, or None.
@@ -48,12 +62,22 @@ class ArrayBatches:
     def __len__(self) -> int:
         return math.ceil(len(self.x) / self.batch_size)
 
+    @property
+    def size(self) -> int:
+        """See :class:`Batches`."""
+        return len(self.x) // len(self) // self.world_size
+
+    @property
+    def labelled(self) -> bool:
+        """See :class:`Batches`."""
+        return self.y is not None
+
     def epoch(self, seed: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
         order = torch.randperm(len(self.x), generator=torch.Generator().manual_seed(seed)).to(self.x.device)
         for batch in order.tensor_split(len(self)):
-            # Equal shares, so that the mean over processes of their means is the mean over the batch
-            index = batch[: len(batch) - len(batch) % self.world_size][self.rank :: self.world_size]
+            shared = batch[: len(batch) // self.world_size * self.world_size]
+            index = shared[self.rank :: self.world_size]
             yield self.x[index], None if self.y is None else self.y[index]
 
 
@@ -61,7 +85,11 @@ class ArrayBatches:
 class LoaderBatches:
     """Batches of a `DataLoader`: tensors, or sequences of inputs and labels.
 
-    :param loader: Any loader of known length.
+    What its sampler and its data set draw from torch's, NumPy's and Python's global generators, from a generator given
+    to the loader, or in worker processes, is drawn again alike by a resumed run; not so by persistent workers, whose
+    generators run on from epoch to epoch, nor from a generator of the data set's own.
+
+    :param loader: Any loader of known length; for several processes one that Fabric has set up.
     :param classifier: Gives device, input shape and number of classes.
     """
 
@@ -69,38 +97,81 @@ class LoaderBatches:
     classifier: PyTorchClassifier
 
     def __len__(self) -> int:
-        return len(self.loader)
+        try:
+            return len(self.loader)
+        except TypeError as error:
+            raise ValueError("`x` must be a DataLoader of known length, got one that has none.") from error
+
+    @cached_property
+    def first(self) -> Batch:
+        """The first batch, checked before any training.
+
+        :raises ValueError: If there is none, or it breaks a rule.
+        """
+        with isolated_randomness(0, self.classifier.device):
+            for batch in self.epoch(0):
+                return batch
+        raise ValueError("`x` must hold samples, got an empty DataLoader.")
+
+    @property
+    def size(self) -> int:
+        """See :class:`Batches`."""
+        return len(self.first[0])
+
+    @property
+    def labelled(self) -> bool:
+        """See :class:`Batches`."""
+        return self.first[1] is not None
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
+        self._seed(seed)
         for batch in self.loader:
-            x, y = batch[:2] if isinstance(batch, list | tuple) and len(batch) > 1 else (_first(batch), None)
-            yield _checked(self.classifier, x, y)
+            parts = batch if isinstance(batch, list | tuple) else (batch,)
+            yield _checked(self.classifier, parts[0], parts[1] if len(parts) > 1 else None)
+
+    def _seed(self, seed: int) -> None:
+        loader: Any = self.loader
+        sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+        for generator in (loader.generator, getattr(sampler, "generator", None)):
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(seed)
+        if isinstance(sampler, DistributedSampler):
+            sampler.seed = seed
+            sampler.set_epoch(0)
+            loader._num_iter_calls = 0  # Fabric adds to the seed how often it has been asked
 
 
 @dataclass(frozen=True)
 class GeneratorBatches:
     """Batches of an ART `DataGenerator`, as many as make up its size.
 
-    :param generator: Any ART generator.
+    A `NumpyDataGenerator` begins anew with every epoch; any other goes on where it is, in a resumed run too.
+
+    :param generator: Any ART generator of known size.
     :param classifier: Gives device, input shape and number of classes.
     """
 
     generator: DataGenerator
     classifier: PyTorchClassifier
+    labelled: bool = True
 
     def __len__(self) -> int:
-        return -(-int(self.generator.size) // int(self.generator.batch_size))
+        if isinstance(self.generator, NumpyDataGenerator):
+            return int(self.generator.batches_per_epoch)
+        return math.ceil(int(self.generator.size) / int(self.generator.batch_size))
+
+    @property
+    def size(self) -> int:
+        """See :class:`Batches`."""
+        return int(min(self.generator.size, self.generator.batch_size))
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
+        anew = iter(self.generator) if isinstance(self.generator, NumpyDataGenerator) else None
         for _ in range(len(self)):
-            x, y = self.generator.get_batch()
+            x, y = self.generator.get_batch() if anew is None else next(anew)
             yield _checked(self.classifier, x, y)
-
-
-def _first(batch: Any) -> Any:
-    return batch[0] if isinstance(batch, list | tuple) else batch
 
 
 def _checked(classifier: PyTorchClassifier, x: Any, y: Any) -> Batch:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
-from art.attacks.evasion import ProjectedGradientDescent, ProjectedGradientDescentPyTorch
+from art.attacks.evasion import BasicIterativeMethod, ProjectedGradientDescent, ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -16,23 +17,26 @@ from torch.nn.functional import cross_entropy
 from art_mi.attacks import Objective, ascend, best_of
 from art_mi.bridge import norm_ball, outputs
 from art_mi.losses import kl_divergence
-from art_mi.threat import NormBall
+from art_mi.threat import NORMS, NormBall
+
+PLAIN = (BasicIterativeMethod, ProjectedGradientDescent, ProjectedGradientDescentPyTorch)
 
 
-def check_attack(classifier: PyTorchClassifier, attack: Any) -> None:
+def check_attack(classifier: PyTorchClassifier, attack: Any, name: str = "attack") -> None:
     """Refuse attacks that cannot be trained against.
 
     :param classifier: The classifier to be trained.
     :param attack: Anything.
+    :param name: What the message calls the attack.
     :raises TypeError: If it is not an ART `EvasionAttack`.
-    :raises ValueError: If it is targeted, or bound to another estimator.
+    :raises ValueError: If it is targeted, or attacks another model.
     """
     if not isinstance(attack, EvasionAttack):
-        raise TypeError(f"`attack` must be an ART EvasionAttack, got {type(attack).__name__}.")
+        raise TypeError(f"`{name}` must be an ART EvasionAttack, got {type(attack).__name__}.")
     if attack.targeted:
-        raise ValueError(f"`attack` must be untargeted, got a targeted {type(attack).__name__}.")
-    if attack.estimator is not classifier:
-        raise ValueError(f"`attack` must be bound to the `classifier` to be trained, got one of {attack.estimator!r}.")
+        raise ValueError(f"`{name}` must be untargeted, got a targeted {type(attack).__name__}.")
+    if attack.estimator is not classifier and getattr(attack.estimator, "model", None) is not classifier.model:
+        raise ValueError(f"`{name}` must attack the model of `classifier`, got a {type(attack).__name__} on another.")
 
 
 @dataclass(frozen=True)
@@ -72,18 +76,20 @@ class ProjectedGradient:
 
 
 def projected_gradient(classifier: PyTorchClassifier, attack: EvasionAttack) -> ProjectedGradient | None:
-    """The parts of a projected-gradient attack, None for an attack of another kind.
+    """The parts of a plain projected-gradient attack, None for one of another kind.
+
+    Arrays of radii, random radii, momentum, other norms and subclasses are left to ART.
 
     :param classifier: Gives the clip values.
     :param attack: Any ART attack.
     """
-    if not isinstance(attack, ProjectedGradientDescent | ProjectedGradientDescentPyTorch):
+    if type(attack) not in PLAIN or attack.norm not in ("inf", *NORMS):
         return None
-    plain = isinstance(attack.eps, int | float) and isinstance(attack.eps_step, int | float)
-    if not plain or attack.random_eps or getattr(attack, "decay", None) is not None:
-        return None  # arrays of radii, random radii and momentum are ART's own
-    ball = norm_ball(classifier, attack.norm, attack.eps)
-    return ProjectedGradient(ball, attack.eps_step, attack.max_iter, attack.num_random_init)
+    inner = getattr(attack, "_attack", attack)  # ART's wrapper does not show its momentum
+    if attack.random_eps or inner.decay is not None or np.ndim(attack.eps) or np.ndim(attack.eps_step):
+        return None
+    ball = norm_ball(classifier, attack.norm, float(attack.eps))
+    return ProjectedGradient(ball, float(attack.eps_step), attack.max_iter, attack.num_random_init)
 
 
 Target = Callable[[PyTorchClassifier, Tensor, Tensor | None], Objective]
@@ -133,6 +139,7 @@ def craft(
     :param target: What a projected-gradient attack climbs.
     :param start_std: Gaussian noise at the start of a projected-gradient attack.
     :return: Inputs of the same shape.
+    :raises ValueError: If the attack returns anything else.
     """
     parts = projected_gradient(classifier, attack)
     if parts is not None:
@@ -142,4 +149,6 @@ def craft(
         return moved
     with torch.enable_grad():
         made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
+    if np.shape(made) != tuple(x.shape):
+        raise ValueError(f"`attack` must keep the shape {tuple(x.shape)} of its inputs, got {np.shape(made)}.")
     return torch.as_tensor(made, dtype=x.dtype, device=x.device)

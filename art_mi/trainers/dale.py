@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from art_mi.losses import kl_divergence
-from art_mi.rules import NON_NEGATIVE, check, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, check, one_of, or_none
 from art_mi.trainers.base import StepTrainer, Terms
 from art_mi.trainers.crafting import divergence, loss
 
@@ -63,6 +63,7 @@ class DALETrainer(StepTrainer):
             check(name, value, NON_NEGATIVE)
         check("dual_step", dual_step, one_of(("epoch", "batch")))
         check("robust_loss", robust_loss, one_of(("cross_entropy", "kl")))
+        check("swapped", swapped, BOOLEAN)
         check("multiplier", multiplier, or_none(NON_NEGATIVE))
         super().__init__(classifier, attack, **common)
         self.rho, self.dual_lr, self.dual_step = rho, dual_lr, dual_step
@@ -94,4 +95,6 @@ class DALETrainer(StepTrainer):
 
     def _ascend(self, constrained: Tensor | float) -> None:
         if self.multiplier is None:
-            self.duals["nu"] = (self.duals["nu"] + self.dual_lr * (constrained - self.rho)).clamp_min(0.0)
+            nu = self.duals["nu"]
+            excess = torch.as_tensor(constrained, dtype=nu.dtype, device=nu.device) - self.rho
+            self.duals["nu"] = (nu + self.dual_lr * excess).clamp_min(0.0)

@@ -1,12 +1,11 @@
-"""The one outer loop: epochs, steps, validation, schedules, checkpoints. What a step is, the trainer says."""
+"""The one outer loop: epochs, steps, validation, schedules. What a step is, the trainer says."""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,100 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from art_mi.trainers.batches import Batches
-from art_mi.trainers.checkpoint import check_state, load_checkpoint, save_checkpoint
-from art_mi.trainers.randomness import isolated_randomness, random_states, restore_random_states
+from art_mi.trainers import processes
+from art_mi.trainers.average import MovingAverage
+from art_mi.trainers.batches import Batch, Batches
+from art_mi.trainers.options import FitOptions
+from art_mi.trainers.randomness import isolated_randomness
+from art_mi.trainers.resume import Checkpoints, RunState
+from art_mi.trainers.trained import State, Trained
 from art_mi.trainers.validation import Validation
 
 if TYPE_CHECKING:
-    from art_mi.trainers.base import Callback, StepTrainer
+    from art_mi.trainers.base import StepTrainer
 
-CHECKPOINT = "checkpoint.safetensors"
-INTERVALS = ("epoch", "step")
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How a training run goes.
-
-    :param nb_epochs: Number of epochs.
-    :param scheduler: Any torch learning-rate scheduler of the classifier's optimizer.
-    :param scheduler_interval: `"epoch"` or `"step"`: how often it is stepped. `ReduceLROnPlateau`, always by epoch, is
-        given the accuracy under attack, the clean one, or the loss, whichever of them is there first.
-    :param clip_grad_norm: Largest norm of the gradient of the model's weights.
-    :param ema_decay: Validate and keep a moving average of the weights with this decay.
-    :param log_every: Steps between two looks at the terms, each a wait for the device.
-    :param callbacks: Called with trainer and epoch record after each epoch; they may add to the record, and end the
-        training by returning True.
-    :param out: Folder for `history.csv` and the checkpoint, created where missing.
-    :param checkpoint_every: Steps between checkpoints; by default one an epoch.
-    :param resume_from: Checkpoint, or folder of one, to go on from.
-    :param validate_every: Epochs between validations.
-    :param patience: Validations without improvement before stopping.
-    :param restore_best: End with the weights of the best validation, by accuracy under attack where it is measured.
-    """
-
-    nb_epochs: int = 20
-    scheduler: Any = None
-    scheduler_interval: str = "epoch"
-    clip_grad_norm: float | None = None
-    ema_decay: float | None = None
-    log_every: int = 50
-    callbacks: Sequence[Callback] = ()
-    out: str | Path | None = None
-    checkpoint_every: int | None = None
-    resume_from: str | Path | None = None
-    validate_every: int = 1
-    patience: int | None = None
-    restore_best: bool = True
-
-    def check(self, trainer: StepTrainer, validation: Validation | None) -> None:
-        """Refuse what breaks a rule, before any work.
-
-        :param trainer: Whose optimizer the scheduler must belong to.
-        :param validation: None where no validation data were given.
-        :raises TypeError: If the scheduler is none, or a callback cannot be called.
-        :raises ValueError: If a value breaks its rule; the message names it.
-        """
-        for name in ("nb_epochs", "log_every", "validate_every", "checkpoint_every", "patience"):
-            value = getattr(self, name)
-            optional = name in ("checkpoint_every", "patience") and value is None
-            if not optional and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
-                raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}.")
-        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
-            raise ValueError(f"`clip_grad_norm` must be positive, got {self.clip_grad_norm!r}.")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"`ema_decay` must lie between 0 and 1, got {self.ema_decay!r}.")
-        if self.scheduler_interval not in INTERVALS:
-            raise ValueError(f"`scheduler_interval` must be 'epoch' or 'step', got {self.scheduler_interval!r}.")
-        if self.scheduler is not None:
-            if not hasattr(self.scheduler, "step") or not hasattr(self.scheduler, "state_dict"):
-                raise TypeError(f"`scheduler` must be a torch scheduler, got {type(self.scheduler).__name__}.")
-            if getattr(self.scheduler, "optimizer", None) is not trainer.classifier.optimizer:
-                raise ValueError("`scheduler` must belong to the classifier's optimizer, got one of another optimizer.")
-        for callback in self.callbacks:
-            if not callable(callback):
-                raise TypeError(f"`callbacks` must be callable, got {type(callback).__name__}.")
-        if self.checkpoint_every is not None and self.out is None:
-            raise ValueError("`out` must be given with `checkpoint_every`, got None.")
-        if self.patience is not None and validation is None:
-            raise ValueError("`validation_data` must be given with `patience`, got None.")
-
-
-@dataclass
-class RunState:
-    """Where a run is. Together with weights, optimizers and generators this is all a checkpoint holds."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    waited: int = 0
-    stopped: bool = False
-    best: dict[str, Any] | None = None
+ACCURACIES = ("robust_accuracy", "clean_accuracy")
 
 
 class Loop:
@@ -118,248 +38,190 @@ class Loop:
     :param batches: Where batches come from.
     :param options: How the run goes.
     :param validation: What is validated, None for nothing.
-    :raises ValueError: If the checkpoint to go on from is not one of this trainer and architecture.
     """
 
     def __init__(
         self, trainer: StepTrainer, batches: Batches, options: FitOptions, validation: Validation | None
     ) -> None:
         self.trainer, self.batches, self.options, self.validation = trainer, batches, options, validation
-        self.model = trainer.classifier.model
-        self.device = trainer.classifier.device
-        self.average = _average(self.model, options.ema_decay)
-        self.state, self.pending = RunState(), list[dict[str, Tensor]]()
-        self.random: dict[str, Any] | None = None
-        self.out = None if options.out is None else Path(options.out)
-        self.checkpoint = None if options.resume_from is None else self._checked(Path(options.resume_from))
+        self.fabric, self.model, self.scheduler = trainer.fabric, trainer.classifier.model, options.scheduler
+        self.average = None if options.ema_decay is None else MovingAverage(self.model, options.ema_decay)
+        self.trained = Trained(trainer, self.scheduler, self.average)
+        self.checkpoints = Checkpoints(trainer, self.trained, batches, options.out)
+        self.state = RunState()
+        self.good: State = {}  # what was trained when the epoch began
+        self.unseen: list[tuple[int, list[str], Tensor]] = []  # batches, and the terms that nobody has looked at
 
     def run(self) -> None:
-        """Train to the end; `trainer.history` holds a record an epoch."""
-        trainer = self.trainer
-        if self.out is not None and trainer.fabric.is_global_zero:
-            self.out.mkdir(parents=True, exist_ok=True)
-        if self.checkpoint is None:
-            trainer.history = []
-        with trainer.set_up() as self.optimizers:
-            if self.checkpoint is not None:
-                self._load(self.checkpoint)
-            total = self.options.nb_epochs * len(self.batches)
-            with tqdm(total=total, initial=self.state.step, disable=not self._shown) as self.bar:
-                while self.state.epoch < self.options.nb_epochs and not self.state.stopped:
-                    self._epoch()
-        if self.state.best is not None and self.options.restore_best:
+        """Train to the end; `trainer.history` holds a record an epoch.
+
+        :raises ValueError: If the checkpoint to go on from is not one of such a run; nothing is changed then.
+        :raises FloatingPointError: If a term or a weight is not finite.
+        """
+        options = self.options
+        if options.resume_from is None:
+            self.trainer.history = []
+        else:
+            self.state = self.checkpoints.resume(Path(options.resume_from), options.nb_epochs)
+        self.checkpoints.write_history()
+        total = options.nb_epochs * len(self.batches)
+        with (
+            self.trainer.set_up() as self.optimizers,
+            tqdm(total=total, initial=self.state.step, disable=not self._shown) as self.bar,
+        ):
+            while not self._finished:
+                self._epoch()
+        if self.state.best is not None and options.restore_best:
             self.model.load_state_dict(self.state.best["model"])
         elif self.average is not None:
-            self.model.load_state_dict(self.average.module.state_dict())
+            self.model.load_state_dict(self.average.state)
+
+    @property
+    def _finished(self) -> bool:
+        state, patience = self.state, self.options.patience
+        impatient = patience is not None and state.waited >= patience
+        return state.epoch >= self.options.nb_epochs or state.stopped or impatient
 
     @property
     def _shown(self) -> bool:
-        return self.trainer.verbose and bool(self.trainer.fabric.is_global_zero)
+        return self.trainer.verbose and bool(self.fabric.is_global_zero)
 
     def _epoch(self) -> None:
         state, trainer = self.state, self.trainer
+        self.bar.set_description(f"{type(trainer).__name__} {state.epoch + 1}/{self.options.nb_epochs}")
         trainer.before_epoch(state.epoch, self.options.nb_epochs)
         trainer.training_mode()
-        self.bar.set_description(f"{type(trainer).__name__} {state.epoch + 1}/{self.options.nb_epochs}")
-        good = _copied(self.model.state_dict())
-        seed = int(np.random.SeedSequence([trainer.random_state, state.epoch]).generate_state(1)[0])
+        self.good = deepcopy(self.trained.state())
+        order, own, crafting = self._seeds()
+        trainer.generator.manual_seed(crafting)
         try:
-            with isolated_randomness(seed + trainer.fabric.global_rank, self.device):
-                batches = self.batches.epoch(seed)
-                next(islice(batches, state.batch, state.batch), None)  # on resuming, what was already used
-                if self.random is not None:
-                    restore_random_states(self.random, self.device)
-                    self.random = None
-                for x, y in batches:
-                    self._step(x, y)
+            with isolated_randomness(own, trainer.classifier.device):
+                for x, y in self._remaining_batches(order):
+                    state.batch += 1
+                    if len(x) >= trainer.smallest_batch:
+                        self._step(x, y)
+                        self._after_step()
                 self._end_of_epoch()
         except FloatingPointError:
-            self.model.load_state_dict(good)
+            self.trained.load(self.good)
             raise
 
+    def _seeds(self) -> list[int]:
+        """Of the order of samples, alike in all processes, and of what this one draws globally and for its attack."""
+        epoch = [self.trainer.random_state, self.state.epoch]
+        order = np.random.SeedSequence(epoch).generate_state(1)
+        own = np.random.SeedSequence([*epoch, self.fabric.global_rank + 1]).generate_state(2)
+        return [*map(int, order), *map(int, own)]
+
+    def _remaining_batches(self, seed: int) -> Iterator[Batch]:
+        """The epoch's batches; on resuming those not yet used, with the generators as they were then."""
+        batches = self.batches.epoch(seed)
+        next(islice(batches, self.state.batch, self.state.batch), None)
+        self.checkpoints.redraw()
+        return batches
+
     def _step(self, x: Tensor, y: Tensor | None) -> None:
-        trainer, fabric, options, state = self.trainer, self.trainer.fabric, self.options, self.state
-        if len(x) < trainer.smallest_batch:
-            state.batch += 1
-            return
+        trainer, optimizers = self.trainer, self.optimizers.values()
         terms = trainer.step(x, y)
-        for optimizer in self.optimizers.values():
+        for optimizer in optimizers:
             optimizer.zero_grad()
-        fabric.backward(terms["loss"])
-        if options.clip_grad_norm is not None:
-            fabric.clip_gradients(
-                trainer.running, self.optimizers["model"], max_norm=options.clip_grad_norm, error_if_nonfinite=False
+        self.fabric.backward(terms["loss"])
+        processes.average_gradients(self.fabric, optimizers)
+        if self.options.clip_grad_norm is not None:
+            self.fabric.clip_gradients(
+                self.model, self.optimizers["model"], max_norm=self.options.clip_grad_norm, error_if_nonfinite=False
             )
-        for optimizer in self.optimizers.values():
+        for optimizer in optimizers:
             optimizer.step()
-        seen = {name: value.detach().float() for name, value in terms.items()}
-        if fabric.world_size > 1:
-            means = fabric.all_reduce(torch.stack(list(seen.values())), reduce_op="mean")
-            seen = dict(zip(seen, means, strict=True))
-        trainer.after_step(seen)
+        values = processes.mean(self.fabric, torch.stack([value.detach().float() for value in terms.values()]))
+        self.unseen.append((self.state.batch, list(terms), values))
+        trainer.after_step(dict(zip(terms, values, strict=True)))
         if self.average is not None:
-            self.average.update_parameters(self.model)
-        if options.scheduler is not None and options.scheduler_interval == "step":
-            options.scheduler.step()
-        self.pending.append(seen)
-        state.batch, state.step = state.batch + 1, state.step + 1
+            self.average.update(self.model, first=self.state.step == 0)
+        if self.scheduler is not None and self.options.scheduler_interval == "step":
+            self.scheduler.step()
+
+    def _after_step(self) -> None:
+        self.state.step += 1
         self.bar.update()
-        saving = options.checkpoint_every is not None and state.step % options.checkpoint_every == 0
-        if saving or len(self.pending) >= options.log_every:
+        every = self.options.checkpoint_every
+        saving = every is not None and self.state.step % every == 0
+        if saving or len(self.unseen) >= self.options.log_every:
             self._look()
         if saving:
-            self._save()
+            self._check_weights()
+            self.checkpoints.write(self.state)
 
     def _look(self) -> None:
         """Wait for the device, add up the terms, and refuse to go on with one that is not finite."""
-        if not self.pending:
+        if not self.unseen:
             return
-        names = list(self.pending[0])
-        values = torch.stack([torch.stack(list(terms.values())) for terms in self.pending]).double().cpu().numpy()
-        first = self.state.batch - len(values)
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            row, column = bad[0]
-            raise FloatingPointError(
-                f"`{names[column]}` must stay finite, got {values[row, column]} in epoch {self.state.epoch + 1}, batch "
-                f"{first + row + 1}. The weights are those of the epoch's start: lower the learning rate, or clip "
-                "gradients with `clip_grad_norm`."
-            )
-        for row in values:
-            for name, value in zip(names, row, strict=True):
-                self.state.sums[name] = self.state.sums.get(name, 0.0) + float(value)
-        self.pending.clear()
-        if self._shown:
-            shown = {name: f"{value:.3g}" for name, value in zip(names, values[-1], strict=True)}
-            self.bar.set_postfix({**shown, **self._accuracies()}, refresh=False)
+        unseen, self.unseen = self.unseen, []
+        values = iter(torch.cat([values for *_, values in unseen]).tolist())
+        for batch, names, _ in unseen:
+            terms = dict(zip(names, values, strict=False))  # takes one value a name
+            for name, value in terms.items():
+                if not math.isfinite(value):
+                    raise self._failure(name, str(value), batch)
+                self.state.sums[name] = self.state.sums.get(name, 0.0) + value
+        self.state.counted += len(unseen)
+        self._show(terms)
 
-    def _accuracies(self) -> dict[str, str]:
-        last = self.trainer.history[-1] if self.trainer.history else {}
-        return {k: f"{v:.1%}" for k, v in last.items() if k in ("clean_accuracy", "robust_accuracy")}
+    def _check_weights(self) -> None:
+        broken = self.trained.broken(self.good)
+        if broken:
+            raise self._failure(broken[0], "NaN or infinity", self.state.batch)
+
+    def _failure(self, name: str, value: str, batch: int) -> FloatingPointError:
+        return FloatingPointError(
+            f"`{name}` must stay finite, got {value} in epoch {self.state.epoch + 1}, batch {batch}. Weights, "
+            "optimizers and schedule are as when the epoch began or was resumed: lower the learning rate, or clip "
+            "gradients with `clip_grad_norm`."
+        )
+
+    def _show(self, terms: dict[str, float]) -> None:
+        if self._shown:
+            last = self.trainer.history[-1] if self.trainer.history else {}
+            accuracies = {k: f"{v:.1%}" for k, v in last.items() if k in ACCURACIES}
+            self.bar.set_postfix({**{k: f"{v:.3g}" for k, v in terms.items()}, **accuracies}, refresh=False)
 
     def _end_of_epoch(self) -> None:
+        state, trainer = self.state, self.trainer
         self._look()
-        state, trainer, options = self.state, self.trainer, self.options
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
-            raise FloatingPointError(
-                f"`weights` must stay finite, got NaN or infinity in epoch {state.epoch + 1}, batch {state.batch}. The "
-                "weights are those of the epoch's start."
-            )
-        rate = trainer.classifier.optimizer.param_groups[0]["lr"]
-        means = {name: total / max(1, state.batch) for name, total in state.sums.items()}
-        record: dict[str, Any] = {"epoch": state.epoch + 1, "lr": float(rate), **means}
+        self._check_weights()
+        if not state.counted:
+            raise ValueError(f"`x` must give batches of at least {trainer.smallest_batch} samples, got none.")
+        processes.share(self.fabric, self.trained.weights())  # batch statistics differ between processes
+        means = {name: total / state.counted for name, total in state.sums.items()}
+        record = {"epoch": state.epoch + 1, "lr": float(trainer.classifier.optimizer.param_groups[0]["lr"]), **means}
         trainer.after_epoch(record)
-        due = (state.epoch + 1) % options.validate_every == 0 or state.epoch + 1 == options.nb_epochs
-        if self.validation is not None and due and trainer.validates(state.epoch):
-            self._validate(self.validation, record)
-        for callback in options.callbacks:
-            state.stopped |= bool(callback(trainer, record))
+        self._validate(record)
+        stops = [bool(callback(trainer, record)) for callback in self.options.callbacks]
+        record, state.stopped = self.fabric.broadcast((record, any(stops)))
         self._schedule(record)
         trainer.history.append(record)
-        self.bar.set_postfix({**{k: f"{v:.3g}" for k, v in means.items()}, **self._accuracies()})
-        state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
-        if self.out is not None:
-            self._save()
+        self._show(means)
+        state.epoch, state.batch, state.counted, state.sums = state.epoch + 1, 0, 0, {}
+        self.checkpoints.write(self.state)
 
-    def _validate(self, validation: Validation, record: dict[str, Any]) -> None:
+    def _validate(self, record: dict[str, Any]) -> None:
+        """Add accuracies to the record where they are due, and keep the best weights."""
         state = self.state
-        kept = _copied(self.model.state_dict())
-        try:
-            if self.average is not None:
-                self.model.load_state_dict(self.average.module.state_dict())
-            record.update(validation.measure())
-            value = record.get("robust_accuracy", record["clean_accuracy"])
+        due = (state.epoch + 1) % self.options.validate_every == 0 or state.epoch + 1 == self.options.nb_epochs
+        if self.validation is None or not due or not self.trainer.validates(state.epoch):
+            return
+        with nullcontext() if self.average is None else self.average.in_place(self.model):
+            record.update(self.fabric.broadcast(self.validation.measure()))
+            value = next(record[name] for name in ACCURACIES if name in record)
+            state.waited += 1
             if state.best is None or value > state.best["value"]:
-                state.best = {"value": value, "epoch": state.epoch + 1, "model": _copied(self.model.state_dict())}
+                state.best = {"value": value, "epoch": state.epoch + 1, "model": deepcopy(self.model.state_dict())}
                 state.waited = 0
-            else:
-                state.waited += 1
-        finally:
-            if self.average is not None:
-                self.model.load_state_dict(kept)
-        patience = self.options.patience
-        state.stopped |= patience is not None and state.waited >= patience
 
     def _schedule(self, record: dict[str, Any]) -> None:
-        scheduler = self.options.scheduler
-        if isinstance(scheduler, ReduceLROnPlateau):
-            measured = [record[k] for k in ("robust_accuracy", "clean_accuracy", "loss") if k in record]
-            scheduler.step(measured[0])
-        elif scheduler is not None and self.options.scheduler_interval == "epoch":
-            scheduler.step()
-
-    def _save(self) -> None:
-        trainer, state = self.trainer, self.state
-        if self.out is None:
-            return
-        if trainer.fabric.is_global_zero:
-            content = {
-                "trainer": type(trainer).__name__,
-                "state": {**vars(state)},
-                "history": trainer.history,
-                "model": self.model.state_dict(),
-                "modules": {name: module.state_dict() for name, module in trainer.modules.items()},
-                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-                "scheduler": None if self.options.scheduler is None else self.options.scheduler.state_dict(),
-                "duals": trainer.duals,
-                "average": None if self.average is None else self.average.state_dict(),
-                "precision": trainer.fabric.strategy.precision.state_dict(),
-                "generator": trainer.generator.get_state(),
-                "random": random_states(self.device),
-            }
-            save_checkpoint(self.out / CHECKPOINT, content)
-            _write_history(self.out / "history.csv", trainer.history)
-        trainer.fabric.barrier()
-
-    def _checked(self, path: Path) -> dict[str, Any]:
-        content = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
-        wanted = type(self.trainer).__name__
-        if content.get("trainer") != wanted:
-            raise ValueError(f"`resume_from` must be a checkpoint of {wanted}, got one of {content.get('trainer')!r}.")
-        check_state(self.model, content["model"], "resume_from")
-        for name, module in self.trainer.modules.items():
-            check_state(module, content["modules"].get(name, {}), "resume_from")
-        for name, given in (("ema_decay", self.average), ("scheduler", self.options.scheduler)):
-            kept = content["average" if name == "ema_decay" else name]
-            if (kept is None) != (given is None):
-                raise ValueError(f"`{name}` must be given as it was when the checkpoint was written, got {given!r}.")
-        return content
-
-    def _load(self, content: dict[str, Any]) -> None:
-        trainer = self.trainer
-        self.model.load_state_dict(content["model"])
-        for name, module in trainer.modules.items():
-            module.load_state_dict(content["modules"][name])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(content["optimizers"][name])
-        if self.options.scheduler is not None:
-            self.options.scheduler.load_state_dict(content["scheduler"])
-        if self.average is not None:
-            self.average.load_state_dict(content["average"])
-        trainer.fabric.strategy.precision.load_state_dict(content["precision"])
-        trainer.generator.set_state(content["generator"])
-        trainer.duals = {name: value.to(self.device) for name, value in content["duals"].items()}
-        trainer.history = content["history"]
-        self.state = RunState(**content["state"])
-        self.random = content["random"] if self.state.batch else None  # else the epoch seeds itself
-
-
-def _average(model: torch.nn.Module, decay: float | None) -> AveragedModel | None:
-    if decay is None:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-
-
-def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in state.items()}
-
-
-def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for record in history for name in record))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(history)
-    part = path.with_suffix(".part")
-    part.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(part, path)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            measured = [record[k] for k in (("loss",) if self.validation is None else ACCURACIES) if k in record]
+            if measured:
+                self.scheduler.step(measured[0])
+        elif self.scheduler is not None and self.options.scheduler_interval == "epoch":
+            self.scheduler.step()

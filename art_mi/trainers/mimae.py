@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from art_mi.losses import boosted_cross_entropy, class_mutual_information, logit_distance
-from art_mi.rules import NON_NEGATIVE, check, one_of
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, check, one_of
 from art_mi.trainers.base import StepTrainer, Terms
 
 ADVERSARIAL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -66,6 +66,7 @@ class MIMAETrainer(StepTrainer):
         check("adversarial_loss", adversarial_loss, one_of(ADVERSARIAL))
         check("distance", distance, one_of(("mae", "mse")))
         check("reduction", reduction, one_of(("mean", "sum")))
+        check("symmetric", symmetric, BOOLEAN)
         super().__init__(classifier, attack, **common)
         self.lamb, self.beta, self.start_std = lamb, beta, start_std
         self.adversarial_loss, self.symmetric = adversarial_loss, symmetric
@@ -77,7 +78,7 @@ class MIMAETrainer(StepTrainer):
         x_adv = self.craft(x, y, start_std=self.start_std)
         logits, logits_adv = self.forward(x), self.forward(x_adv)
         adversarial = ADVERSARIAL[self.adversarial_loss](logits_adv, y).mean()
-        p, q = (self.gather(f.float().softmax(1)) for f in (logits, logits_adv))
+        p, q = (self.gather(f.softmax(1)) for f in (logits, logits_adv))
         mi = class_mutual_information(p, q, symmetric=self.symmetric)
         distance = logit_distance(logits_adv, logits, order=self.distance, reduction=self.reduction).mean()
         loss = adversarial - self.lamb * mi + self.beta * distance

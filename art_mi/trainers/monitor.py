@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from art_mi.metrics import WorstCaseMIEstimator
+from art_mi.rules import check, integer
 
 if TYPE_CHECKING:
     from art_mi.trainers.base import StepTrainer
@@ -17,11 +18,11 @@ class RVMonitor:
     :param x: Raw inputs to measure on, better not the training inputs.
     :param every: Epochs between measurements.
     :param kwargs: Arguments of :class:`.WorstCaseMIEstimator`; `eps` or `attack` must be among them.
+    :raises ValueError: If an argument breaks its rule.
     """
 
     def __init__(self, x: Any, *, every: int = 1, **kwargs: Any) -> None:
-        if every < 1:
-            raise ValueError(f"`every` must be at least 1, got {every}.")
+        check("every", every, integer(1))
         self.estimator = WorstCaseMIEstimator(**{"verbose": False, **kwargs})
         self.x, self.every = x, every
 
@@ -37,6 +38,8 @@ class RVMonitor:
 class TensorBoard:
     """Writes every number of the epoch records for TensorBoard (extra `tensorboard`).
 
+    It comes last among the callbacks, as it writes what those before it have added.
+
     :param folder: Where to write.
     """
 
@@ -47,7 +50,8 @@ class TensorBoard:
 
     def __call__(self, trainer: StepTrainer, record: dict[str, Any]) -> None:
         """Write one record."""
-        for name, value in record.items():
-            if isinstance(value, int | float) and name != "epoch":
-                self.writer.add_scalar(name, value, record["epoch"])
-        self.writer.flush()
+        if trainer.fabric.is_global_zero:
+            for name, value in record.items():
+                if isinstance(value, int | float) and name != "epoch":
+                    self.writer.add_scalar(name, value, record["epoch"])
+            self.writer.flush()

@@ -44,16 +44,20 @@ class Validation:
         :param trainer: Whose classifier is validated.
         :param data: Pair of inputs and labels.
         :param attack: ART attack on that classifier, or None for the default.
+        :raises TypeError: If `attack` is no attack, or `data` not numeric.
         :raises ValueError: If `data` is not such a pair, or its values break a rule.
         """
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise ValueError(f"`validation_data` must be a pair (x, y), got {type(data).__name__}.")
         if attack is not None:
-            crafting.check_attack(trainer.classifier, attack)
-        x = bridge.input_tensor(trainer.classifier, data[0])
-        if len(x) == 0:
-            raise ValueError("`validation_data` must hold samples, got none.")
-        return cls(trainer, x, bridge.label_tensor(trainer.classifier, data[1], len(x)), attack)
+            crafting.check_attack(trainer.classifier, attack, "validation_attack")
+        try:
+            x = bridge.input_tensor(trainer.classifier, data[0])
+            if len(x) == 0:
+                raise ValueError("`x` must hold samples, got none.")
+            return cls(trainer, x, bridge.label_tensor(trainer.classifier, data[1], len(x)), attack)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`validation_data` must be a pair (x, y), but {error}") from error
 
     def measure(self) -> dict[str, float]:
         """`clean_accuracy` and, where there is an attack, `robust_accuracy`, in [0, 1]."""

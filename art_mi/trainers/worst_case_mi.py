@@ -14,8 +14,9 @@ from torch.nn.functional import cross_entropy
 from art_mi import bridge
 from art_mi.bounds import donsker_varadhan, info_nce, jensen_shannon
 from art_mi.critics import ConvCritic, Critic, separable_critic
-from art_mi.rules import NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
 from art_mi.trainers.base import StepTrainer, Terms
+from art_mi.trainers.batches import Batches
 from art_mi.trainers.crafting import projected_gradient
 from art_mi.trainers.randomness import isolated_randomness
 
@@ -31,6 +32,9 @@ class WorstCaseMITrainer(StepTrainer):
     beta <- [beta + dual_lr (RV - tau)]_+ after each step.
 
     Normal and worst-case information have critics of their own, which climb the same bound as the representation.
+
+    `fit` trains the representation for `nb_epochs`, then the head for `head_epochs`; without labels the representation
+    alone. Validation is of the whole classifier, in the epochs of the head.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (equations 5.1 to 5.4)
     """
@@ -82,10 +86,18 @@ class WorstCaseMITrainer(StepTrainer):
             check(name, value, NON_NEGATIVE)
         check("tau", tau, or_none(NON_NEGATIVE))
         check("critic_lr", critic_lr, POSITIVE)
+        check("detach_input", detach_input, BOOLEAN)
+        if not isinstance(critic, Critic | None):
+            raise TypeError(f"`critic` must be a Critic, got {type(critic).__name__}.")
         super().__init__(classifier, attack, **common)
         parts = projected_gradient(classifier, attack)
         if parts is None:
-            raise TypeError(f"`attack` must be a plain ART ProjectedGradientDescent, got {type(attack).__name__}.")
+            raise TypeError(
+                f"`attack` must be a plain ART ProjectedGradientDescent of norm inf, 2 or 1 and one radius, without "
+                f"momentum, got another {type(attack).__name__}."
+            )
+        if self.compiled and layer is not None:
+            raise ValueError(f"`compiled` must be False with a `layer`, which a compiled model hides, got {layer!r}.")
         if head is not None and layer is None:
             raise ValueError("`layer` must name a layer before the output where a head is trained, got None.")
         self.parts, self.layer, self.head, self.head_epochs = parts, layer, head, head_epochs
@@ -103,60 +115,52 @@ class WorstCaseMITrainer(StepTrainer):
             {name: torch.optim.Adam(module.parameters(), lr=critic_lr) for name, module in self.critics.items()}
         )
 
-    def fit(
-        self,
-        x: Any,
-        y: Any = None,
-        validation_data: tuple[Any, Any] | None = None,
-        batch_size: int = 128,
-        nb_epochs: int = 20,
-        scheduler: Any = None,
-        **options: Any,
-    ) -> None:
-        """Train the representation for `nb_epochs`, then the head for `head_epochs`; see :meth:`.StepTrainer.fit`.
-
-        Without labels the representation alone is trained. Validation is of the whole classifier, in the epochs of the
-        head.
-        """
-        labelled = y is not None or isinstance(x, torch.utils.data.DataLoader)
-        check("nb_epochs", nb_epochs, integer(1))
-        self._encoder_epochs = nb_epochs
-        after = (self.head_epochs or nb_epochs) if self.head is not None and labelled else 0
-        if validation_data is not None and not after:
-            raise ValueError("`validation_data` must be left out where no head is trained, got some.")
-        super().fit(x, y, validation_data, batch_size, nb_epochs + after, scheduler, **options)
-
     def validates(self, epoch: int) -> bool:
         """See :class:`.StepTrainer`."""
         return epoch >= self._encoder_epochs
 
+    def phase(self, epoch: int) -> str:
+        """See :class:`.StepTrainer`: `"encoder"` or `"head"`."""
+        return "head" if epoch >= self._encoder_epochs else "encoder"
+
     def before_epoch(self, epoch: int, nb_epochs: int) -> None:
         """See :class:`.StepTrainer`; from the first epoch of the head on, the encoder is frozen."""
         self._on_head = epoch >= self._encoder_epochs
-        for parameter in self._encoder.parameters:
-            parameter.requires_grad_(not self._on_head)
+        if self._on_head:
+            for parameter in self._encoder.parameters:
+                parameter.requires_grad_(False)
 
     def training_mode(self) -> None:
-        """See :class:`.StepTrainer`; a frozen encoder stays in evaluation mode."""
+        """See :class:`.StepTrainer`; of encoder and head, the one that is not trained stays in evaluation mode."""
         super().training_mode()
-        if self._on_head:
-            for module in self._encoder.modules:
+        encoder = set(self._encoder.modules)
+        for module in self.classifier.model.modules():
+            if module in encoder if self._on_head else encoder.isdisjoint(module.modules()):
                 module.eval()
 
     def step(self, x: Tensor, y: Tensor | None) -> Terms:
         """See :class:`.StepTrainer`; terms `normal`, `worst_case`, `vulnerability` and `beta`, those there are."""
         if not self._on_head:
             return self._encoder_step(x)
-        if y is None:
-            raise ValueError("`y` must be given where a head is trained, got None.")
+        assert y is not None
         inputs = self.craft(x, y) if self.head == "robust" else x
         return {"loss": cross_entropy(self.forward(inputs), y)}
 
     def after_step(self, terms: Terms) -> None:
         """See :class:`.StepTrainer`."""
         if self.tau is not None and not self._on_head:
-            moved = self.duals["beta"] + self.dual_lr * (terms["vulnerability"] - self.tau)
+            moved = self.duals["beta"] + self.dual_lr * (terms["vulnerability"].double() - self.tau)
             self.duals["beta"] = moved.clamp_min(0.0)
+
+    def _train(
+        self, batches: Batches, validation_data: Any, nb_epochs: int, scheduler: Any, options: dict[str, Any]
+    ) -> None:
+        check("nb_epochs", nb_epochs, integer(1))
+        after = (self.head_epochs or nb_epochs) if self.head is not None and batches.labelled else 0
+        if validation_data is not None and not after:
+            raise ValueError("`validation_data` must be left out where no head is trained, got some.")
+        self._encoder_epochs = nb_epochs
+        super()._train(batches, validation_data, nb_epochs + after, scheduler, options)
 
     def _encoder_step(self, x: Tensor) -> Terms:
         beta = self.duals.get("beta", torch.tensor(self.beta, device=x.device)).float()
@@ -222,4 +226,4 @@ class _VectorCritic(Critic):
 
 def _scaled_gradient(z: Tensor, factor: Tensor) -> Tensor:
     """The same values with a scaled gradient: critics climb their bound, the representation its weighted sum."""
-    return factor * z + ((1 - factor) * z).detach()
+    return z.detach() + factor * (z - z.detach())

@@ -1,0 +1,174 @@
+"""What a run writes while it trains, and how a later one goes on from it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import reprlib
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from art_mi.trainers import processes
+from art_mi.trainers.batches import Batches
+from art_mi.trainers.checkpoint import check_state, load_checkpoint, save_checkpoint
+from art_mi.trainers.randomness import random_states, restore_random_states
+from art_mi.trainers.trained import Trained
+
+if TYPE_CHECKING:
+    from art_mi.trainers.base import StepTrainer
+
+CHECKPOINT = "checkpoint.safetensors"
+HISTORY = "history.csv"
+
+
+@dataclass
+class RunState:
+    """Where a run is. With what is trained and what is drawn this is all that a checkpoint holds.
+
+    :param epoch: Epochs that are complete.
+    :param batch: Batches used of the present epoch.
+    :param step: Steps of the optimizers in all.
+    :param counted: Steps of the present epoch that are in `sums`.
+    :param sums: Sums of the terms over these steps.
+    :param waited: Validations since the best one.
+    :param stopped: Whether a callback has ended the run.
+    :param best: Value, epoch and weights of the best validation.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    counted: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    waited: int = 0
+    stopped: bool = False
+    best: dict[str, Any] | None = None
+
+    @property
+    def begun(self) -> int:
+        """Epochs that have begun."""
+        return self.epoch + (self.batch > 0)
+
+
+class Checkpoints:
+    """Checkpoint and history of one run.
+
+    :param trainer: The trainer.
+    :param trained: What training changes.
+    :param batches: Where batches come from.
+    :param out: Folder to write to, None for nowhere.
+    """
+
+    def __init__(self, trainer: StepTrainer, trained: Trained, batches: Batches, out: str | Path | None) -> None:
+        self.trainer, self.trained, self.batches = trainer, trained, batches
+        self.device = trainer.classifier.device
+        self.out = None if out is None else Path(out)
+        self._drawn: dict[str, Any] | None = None  # states of the generators to go on from
+
+    def write(self, state: RunState) -> None:
+        """Replace checkpoint and history; of several processes the first one writes.
+
+        :param state: Where the run is.
+        """
+        if self.out is None:
+            return
+        drawn = {"global": random_states(self.device), "trainer": self.trainer.generator.get_state()}
+        content = {
+            "kind": self.trained.kind(),
+            "epoch": self._epoch_setting(),
+            "phase": self.trainer.phase(max(state.begun - 1, 0)),
+            "state": vars(state),
+            "history": self.trainer.history,
+            "trained": self.trained.state(),
+            "drawn": processes.gathered(self.trainer.fabric, drawn),
+        }
+        if self.trainer.fabric.is_global_zero:
+            save_checkpoint(self.out / CHECKPOINT, content)
+        self.write_history()
+        self.trainer.fabric.barrier()
+
+    def write_history(self) -> None:
+        """Write the records so far, if any, as a table; the folder is created where missing."""
+        history = self.trainer.history
+        if self.out is None or not self.trainer.fabric.is_global_zero:
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        if history:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, list(dict.fromkeys(name for record in history for name in record)))
+            writer.writeheader()
+            writer.writerows(history)
+            part = self.out / f".{HISTORY}.part"
+            part.write_text(text.getvalue(), encoding="utf-8", newline="")
+            os.replace(part, self.out / HISTORY)
+
+    def resume(self, path: Path, nb_epochs: int) -> RunState:
+        """Make everything what it was, but the generators: these :meth:`redraw` restores once the used batches are
+        skipped.
+
+        :param path: Checkpoint, or folder of one.
+        :param nb_epochs: Epochs of the whole run.
+        :return: Where the run was.
+        :raises ValueError: If it is not a checkpoint of such a run; nothing is changed then.
+        """
+        content = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+        before = deepcopy(self.trained.state())
+        try:
+            state = RunState(**content["state"])
+            self._check(content, state, nb_epochs)
+            drawn = content["drawn"][self.trainer.fabric.global_rank] if state.batch else None
+            history = list(content["history"])
+            self.trained.load(content["trained"])
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            self.trained.load(before)
+            if isinstance(error, ValueError):
+                raise
+            raise ValueError(
+                f"`resume_from` must be a checkpoint of a training run, got {str(path)!r}: {error}."
+            ) from error
+        self.trainer.history, self._drawn = history, drawn
+        return state
+
+    def redraw(self) -> None:
+        """Restore the generators where the run goes on in the middle of an epoch, once."""
+        drawn, self._drawn = self._drawn, None
+        if drawn is not None:
+            restore_random_states(drawn["global"], self.device)
+            self.trainer.generator.set_state(drawn["trainer"])
+
+    def _check(self, content: dict[str, Any], state: RunState, nb_epochs: int) -> None:
+        _check_alike(content["kind"], self.trained.kind(), "a checkpoint of a run")
+        self.trained.check(content["trained"])
+        if state.best is not None:
+            check_state(self.trainer.classifier.model, state.best["model"], "resume_from")
+        if state.batch:
+            _check_alike(content["epoch"], self._epoch_setting(), "in the middle of an epoch")
+        if state.begun > nb_epochs:
+            raise ValueError(f"`nb_epochs` must be at least the {state.begun} of the checkpoint, got {nb_epochs}.")
+        phase, kept = self.trainer.phase(max(state.begun - 1, 0)), content["phase"]
+        if phase != kept:
+            raise ValueError(
+                f"`nb_epochs` must leave epoch {max(state.begun, 1)}, which was one of the {kept}, as it was; it would "
+                f"be one of the {phase}."
+            )
+
+    def _epoch_setting(self) -> dict[str, Any]:
+        """What must be alike to go on in the middle of an epoch."""
+        return {
+            "device": self.device.type,
+            "number of processes": self.trainer.fabric.world_size,
+            "number of batches": len(self.batches),
+            "random_state": self.trainer.random_state,
+        }
+
+
+def _check_alike(kept: dict[str, Any], own: dict[str, Any], what: str) -> None:
+    for name, value in own.items():
+        if kept[name] != value:
+            raise ValueError(
+                f"`resume_from` must be {what} with the same {name}, got one with {reprlib.repr(kept[name])} where "
+                f"this run has {reprlib.repr(value)}."
+            )
