@@ -83,7 +83,7 @@ class Validation:
         if attack is None:
             trained = self.trainer.attack
             norm, eps = getattr(trained, "norm", None), getattr(trained, "eps", None)
-            if norm in ("inf", *NORMS) and isinstance(eps, Real) and eps > 0:
+            if norm in ("inf", *NORMS) and isinstance(eps, Real) and float(eps) > 0:
                 ball = bridge.norm_ball(classifier, norm, float(eps))
                 pgd = crafting.ProjectedGradient(ball, ball.eps / 8, STEPS)
                 return pgd.craft(crafting.loss(classifier, x, y), x, generator)
