@@ -224,7 +224,7 @@ def compiled_and_not(toy: Any) -> tuple[list[Tensor], list[str]]:
     for compiled in (False, True):
         art = toy.classifier(toy.network(nn.BatchNorm1d(8)))
         trainer = toy.trainer(MadryPGDTrainer, art, compiled=compiled)
-        note = lambda trainer, _: kinds.append(type(trainer.running._forward_module).__name__)  # noqa: E731
+        note = lambda trainer, _: kinds.append(type(trainer.running.module).__name__)  # noqa: E731
         data = toy.x(), toy.y()
         trainer.fit(*data, validation_data=data, batch_size=8, nb_epochs=2, callbacks=[note])
         assert type(art.model) is nn.Sequential
