@@ -36,9 +36,9 @@ Callback = Callable[["StepTrainer", dict[str, Any]], bool | None]
 class StepTrainer(Trainer):  # type: ignore[misc]
     """Trains a `PyTorchClassifier` by a step that gives a loss; everything around the step is here, once.
 
-    A subclass says in :meth:`step` what the loss of a batch is. Beside the classifier's own optimizer it may bring
-    `modules` (critics) with `optimizers` of their own, and `duals`, tensors that :meth:`after_step` or
-    :meth:`after_epoch` move; all of them are checkpointed.
+    A subclass says in :meth:`step` what the loss of a batch is; the classifier's own `loss` is not used. Beside the
+    classifier's optimizer it may bring `modules` (critics) with `optimizers` of their own, and `duals`, tensors that
+    :meth:`after_step` or :meth:`after_epoch` move; all of them are checkpointed.
     """
 
     needs_attack = True

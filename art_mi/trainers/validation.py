@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,9 +83,9 @@ class Validation:
         if attack is None:
             trained = self.trainer.attack
             norm, eps = getattr(trained, "norm", None), getattr(trained, "eps", None)
-            if norm in ("inf", *NORMS) and isinstance(eps, int | float) and eps > 0:
-                ball = bridge.norm_ball(classifier, norm, eps)
-                pgd = crafting.ProjectedGradient(ball, eps / 8, STEPS)
+            if norm in ("inf", *NORMS) and isinstance(eps, Real) and float(eps) > 0:
+                ball = bridge.norm_ball(classifier, norm, float(eps))
+                pgd = crafting.ProjectedGradient(ball, ball.eps / 8, STEPS)
                 return pgd.craft(crafting.loss(classifier, x, y), x, generator)
             attack = trained
         return None if attack is None else crafting.craft(classifier, attack, x, y, generator)

@@ -196,15 +196,22 @@ class WorstCaseMITrainer(StepTrainer):
             return self.parts.craft(objective, x, self.generator)
 
     def _critic(self, critic: Critic | None) -> Critic:
-        with isolated_randomness(self.random_state, self.classifier.device):
-            if critic is not None:
-                return deepcopy(critic).to(self.classifier.device)
-            shape = self.classifier.input_shape
-            with bridge.representation(self.classifier, self.layer) as represent, torch.no_grad():
-                dim_z = represent(torch.zeros(2, *shape, device=self.classifier.device)).shape[1]
-            images = len(shape) == 3 and min(shape[1:]) >= 4
-            made = ConvCritic(shape[0], dim_z) if images else _VectorCritic(shape, dim_z)
-            return made.to(self.classifier.device)
+        """A copy of the critic given, or a new one, on the device, after it has scored a pair."""
+        device, shape = self.classifier.device, self.classifier.input_shape
+        x = torch.zeros(2, *shape, device=device)
+        with isolated_randomness(self.random_state, device), torch.no_grad():
+            with bridge.representation(self.classifier, self.layer) as represent:
+                z = represent(x)
+            if critic is None:
+                images = len(shape) == 3 and min(shape[1:]) >= 4
+                critic = ConvCritic(shape[0], z.shape[1]) if images else _VectorCritic(shape, z.shape[1])
+            made = deepcopy(critic).to(device)
+            try:
+                made(x, z)
+            except RuntimeError as error:
+                wanted = f"inputs of shape {tuple(shape)} against representations of dimension {z.shape[1]}"
+                raise ValueError(f"`critic` must score {wanted}, got one that fails: {error}") from error
+        return made
 
 
 class _VectorCritic(Critic):
