@@ -63,12 +63,10 @@ class Loop:
             self.trainer.history = []
         else:
             self.state = self.checkpoints.resume(Path(options.resume_from), options.nb_epochs)
-        self.checkpoints.write_history()
+        self.checkpoints.prepare(self.state)
         total = options.nb_epochs * len(self.batches)
-        with (
-            self.trainer.set_up(),
-            tqdm(total=total, initial=self.state.step, disable=not self._shown) as self.bar,
-        ):
+        self.bar = tqdm(total=total, initial=self.state.step, disable=not self._shown)
+        with self.trainer.set_up(), self.bar:
             while not self._finished:
                 self._epoch()
         if self.state.best is not None and options.restore_best:
