@@ -280,9 +280,9 @@ def test_runs_killed_at_random_moments_end_alike(tmp_path: Path) -> None:
     command = [sys.executable, script, tmp_path, "0"]
     ran = subprocess.run(command, check=True, capture_output=True, text=True, env=env, timeout=300)
     found = [line.split() for line in ran.stdout.splitlines()]
-    assert len(found) == 3
+    assert len(found) == 2
     assert all(alike == "True" for *_, alike in found)
-    assert sum(int(lives) for _, lives, _ in found) > 3
+    assert sum(int(lives) for _, lives, _ in found) > 2
 
 
 def test_a_finished_run_resumed_gives_the_same_weights_and_history(toy: Any, tmp_path: Path) -> None:
