@@ -155,7 +155,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
         The model's modes are as before afterwards. A term or weight that is not finite stops the training. Weights,
         optimizers, schedule and dual variables are then as they were when the epoch began, or where the run went on in
-        the middle of it, and the last checkpoint is a good one.
+        the middle of it (a copy stays on the device), and the last checkpoint is a good one.
 
         :param x: Raw inputs `(n, *input_shape)`, or a `DataLoader` of inputs and labels. Never changed. Of a loader
             each of several processes has its share, in batches of the size that the loader has.
@@ -236,8 +236,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         return processes.gather(self.fabric, values)
 
     @contextmanager
-    def set_up(self) -> Iterator[dict[str, Any]]:
-        """Model and optimizers behind Fabric while the context lasts, by name; `"model"` is the classifier's."""
+    def set_up(self) -> Iterator[None]:
+        """Model and modules in Fabric's precision, and alike in all processes, while the context lasts."""
         model = self.classifier.model
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -248,9 +248,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         try:
             self.running = _InPrecision(self.fabric, torch.compile(model) if self.compiled else model)
             self.modules = {name: _InPrecision(self.fabric, module) for name, module in originals.items()}
-            every = {"model": self.classifier.optimizer, **self.optimizers}
-            optimizers = {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in every.items()}
-            yield optimizers
+            yield
         finally:
             self.running, self.modules = model, originals
             for module, training in modes:

@@ -85,9 +85,9 @@ class ArrayBatches:
 class LoaderBatches:
     """Batches of a `DataLoader`: tensors, or sequences of inputs and labels.
 
-    What its sampler and its data set draw from torch's, NumPy's and Python's global generators, from a generator given
-    to the loader, or in worker processes, is drawn again alike by a resumed run; not so by persistent workers, whose
-    generators run on from epoch to epoch, nor from a generator of the data set's own.
+    What torch's samplers and the data set draw from global generators, torch's, NumPy's and Python's, from a generator
+    given to the loader, or in worker processes, is drawn again alike by a resumed run; not so by persistent workers,
+    whose generators run on from epoch to epoch, nor from a generator of the data set's own.
 
     :param loader: Any loader of known length; for several processes one that Fabric has set up.
     :param classifier: Gives device, input shape and number of classes.

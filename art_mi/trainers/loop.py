@@ -63,12 +63,10 @@ class Loop:
             self.trainer.history = []
         else:
             self.state = self.checkpoints.resume(Path(options.resume_from), options.nb_epochs)
-        self.checkpoints.write_history()
+        self.checkpoints.prepare(self.state)
         total = options.nb_epochs * len(self.batches)
-        with (
-            self.trainer.set_up() as self.optimizers,
-            tqdm(total=total, initial=self.state.step, disable=not self._shown) as self.bar,
-        ):
+        self.bar = tqdm(total=total, initial=self.state.step, disable=not self._shown)
+        with self.trainer.set_up(), self.bar:
             while not self._finished:
                 self._epoch()
         if self.state.best is not None and options.restore_best:
@@ -121,25 +119,33 @@ class Loop:
         return batches
 
     def _step(self, x: Tensor, y: Tensor | None) -> None:
-        trainer, optimizers = self.trainer, self.optimizers.values()
-        terms = trainer.step(x, y)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        self.fabric.backward(terms["loss"])
-        processes.average_gradients(self.fabric, optimizers)
-        if self.options.clip_grad_norm is not None:
-            self.fabric.clip_gradients(
-                self.model, self.optimizers["model"], max_norm=self.options.clip_grad_norm, error_if_nonfinite=False
-            )
-        for optimizer in optimizers:
-            optimizer.step()
+        terms = self.trainer.step(x, y)
+        self._descend(terms["loss"])
         values = processes.mean(self.fabric, torch.stack([value.detach().float() for value in terms.values()]))
         self.unseen.append((self.state.batch, list(terms), values))
-        trainer.after_step(dict(zip(terms, values, strict=True)))
+        self.trainer.after_step(dict(zip(terms, values, strict=True)))
         if self.average is not None:
             self.average.update(self.model, first=self.state.step == 0)
         if self.scheduler is not None and self.options.scheduler_interval == "step":
             self.scheduler.step()
+
+    def _descend(self, loss: Tensor) -> None:
+        optimizers, largest = self.trained.optimizers, self.options.clip_grad_norm
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
+        self.fabric.backward(loss)
+        processes.average_gradients(self.fabric, optimizers.values())
+        if largest is not None:
+            self.fabric.clip_gradients(self.model, optimizers["model"], max_norm=largest, error_if_nonfinite=False)
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is None:
+            for optimizer in optimizers.values():
+                optimizer.step()
+        else:  # not by Fabric, which would change the scale between two optimizers
+            for optimizer in optimizers.values():
+                if any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+                    scaler.step(optimizer)
+            scaler.update()
 
     def _after_step(self) -> None:
         self.state.step += 1

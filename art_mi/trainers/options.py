@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
 from art_mi.rules import POSITIVE, Rule, check, integer, one_of, or_none
 from art_mi.trainers.validation import Validation
 
@@ -31,7 +33,7 @@ class FitOptions:
 
     :param nb_epochs: Number of epochs, those before a resumption included.
     :param scheduler: Any torch learning-rate scheduler of the classifier's optimizer.
-    :param scheduler_interval: `"epoch"` or `"step"`: how often it is stepped. `ReduceLROnPlateau`, always by epoch, is
+    :param scheduler_interval: `"epoch"` or `"step"`: how often it is stepped. `ReduceLROnPlateau`, by epoch only, is
         given the accuracy under attack, or the clean one where there is no attack, after each validation, and the
         epoch's loss where nothing is validated.
     :param clip_grad_norm: Largest norm of the gradient of the weights in the classifier's optimizer.
@@ -44,7 +46,8 @@ class FitOptions:
     :param checkpoint_every: Steps between checkpoints, beside the one at the end of each epoch.
     :param resume_from: Checkpoint, or folder of one, to go on from: weights, optimizers (learning rates too), schedule,
         average, dual variables, history and everything drawn are as they were, so that the run ends as if it had never
-        stopped. A run that callbacks or patience have ended stays ended.
+        stopped; but for what persistent workers, a data set or an attack draw from generators of their own. A run that
+        callbacks or patience have ended stays ended.
     :param validate_every: Epochs between validations; the last epoch has one too.
     :param patience: Validations without improvement before stopping.
     :param restore_best: End with the weights of the best validation, by accuracy under attack where it is measured.
@@ -79,6 +82,8 @@ class FitOptions:
                 raise TypeError(f"`scheduler` must be a torch scheduler, got {type(self.scheduler).__name__}.")
             if getattr(self.scheduler, "optimizer", None) is not trainer.classifier.optimizer:
                 raise ValueError("`scheduler` must belong to the classifier's optimizer, got one of another optimizer.")
+            if isinstance(self.scheduler, ReduceLROnPlateau) and self.scheduler_interval == "step":
+                raise ValueError("`scheduler_interval` must be 'epoch' for ReduceLROnPlateau, got 'step'.")
         for callback in self.callbacks:
             if not callable(callback):
                 raise TypeError(f"`callbacks` must be callable, got {type(callback).__name__}.")

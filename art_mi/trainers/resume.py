@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from art_mi.trainers import processes
 from art_mi.trainers.batches import Batches
 from art_mi.trainers.checkpoint import check_state, load_checkpoint, save_checkpoint
+from art_mi.trainers.encoding import encoded
 from art_mi.trainers.randomness import random_states, restore_random_states
 from art_mi.trainers.trained import Trained
 
@@ -68,15 +69,33 @@ class Checkpoints:
         self.out = None if out is None else Path(out)
         self._drawn: dict[str, Any] | None = None  # states of the generators to go on from
 
+    def prepare(self, state: RunState) -> None:
+        """Make the folder where it is missing, and write the history so far.
+
+        :param state: Where the run is.
+        :raises TypeError: If a scheduler or optimizer keeps what no checkpoint can hold.
+        """
+        if self.out is not None:
+            encoded(self._content(state), "state", {})
+            if self.trainer.fabric.is_global_zero:
+                self.out.mkdir(parents=True, exist_ok=True)
+                _write_table(self.out / HISTORY, self.trainer.history)
+
     def write(self, state: RunState) -> None:
         """Replace checkpoint and history; of several processes the first one writes.
 
         :param state: Where the run is.
         """
-        if self.out is None:
-            return
+        if self.out is not None:
+            content = self._content(state)
+            if self.trainer.fabric.is_global_zero:
+                save_checkpoint(self.out / CHECKPOINT, content)
+                _write_table(self.out / HISTORY, self.trainer.history)
+            self.trainer.fabric.barrier()
+
+    def _content(self, state: RunState) -> dict[str, Any]:
         drawn = {"global": random_states(self.device), "trainer": self.trainer.generator.get_state()}
-        content = {
+        return {
             "kind": self.trained.kind(),
             "epoch": self._epoch_setting(),
             "phase": self.trainer.phase(max(state.begun - 1, 0)),
@@ -85,29 +104,9 @@ class Checkpoints:
             "trained": self.trained.state(),
             "drawn": processes.gathered(self.trainer.fabric, drawn),
         }
-        if self.trainer.fabric.is_global_zero:
-            save_checkpoint(self.out / CHECKPOINT, content)
-        self.write_history()
-        self.trainer.fabric.barrier()
-
-    def write_history(self) -> None:
-        """Write the records so far, if any, as a table; the folder is created where missing."""
-        history = self.trainer.history
-        if self.out is None or not self.trainer.fabric.is_global_zero:
-            return
-        self.out.mkdir(parents=True, exist_ok=True)
-        if history:
-            text = io.StringIO()
-            writer = csv.DictWriter(text, list(dict.fromkeys(name for record in history for name in record)))
-            writer.writeheader()
-            writer.writerows(history)
-            part = self.out / f".{HISTORY}.part"
-            part.write_text(text.getvalue(), encoding="utf-8", newline="")
-            os.replace(part, self.out / HISTORY)
 
     def resume(self, path: Path, nb_epochs: int) -> RunState:
-        """Make everything what it was, but the generators: these :meth:`redraw` restores once the used batches are
-        skipped.
+        """Make everything what it was, but the generators, which :meth:`redraw` restores once used batches are skipped.
 
         :param path: Checkpoint, or folder of one.
         :param nb_epochs: Epochs of the whole run.
@@ -145,7 +144,9 @@ class Checkpoints:
         if state.best is not None:
             check_state(self.trainer.classifier.model, state.best["model"], "resume_from")
         if state.batch:
-            _check_alike(content["epoch"], self._epoch_setting(), "in the middle of an epoch")
+            _check_alike(
+                content["epoch"], self._epoch_setting(), "a checkpoint, here in the middle of an epoch, of a run"
+            )
         if state.begun > nb_epochs:
             raise ValueError(f"`nb_epochs` must be at least the {state.begun} of the checkpoint, got {nb_epochs}.")
         phase, kept = self.trainer.phase(max(state.begun - 1, 0)), content["phase"]
@@ -163,6 +164,17 @@ class Checkpoints:
             "number of batches": len(self.batches),
             "random_state": self.trainer.random_state,
         }
+
+
+def _write_table(path: Path, records: list[dict[str, Any]]) -> None:
+    if records:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for record in records for name in record)))
+        writer.writeheader()
+        writer.writerows(records)
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(text.getvalue(), encoding="utf-8", newline="")
+        os.replace(part, path)
 
 
 def _check_alike(kept: dict[str, Any], own: dict[str, Any], what: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import test_resume
 from conftest import Toy
 
-CASES = (test_resume.loader_of_a_worker, test_resume.best_of_averages_and_plateau, test_resume.worst_case_below_tau)
+CASES = (test_resume.loader_of_a_worker, test_resume.worst_case_below_tau)
 CHECKPOINT = test_resume.CHECKPOINT
 
 

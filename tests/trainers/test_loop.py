@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset
@@ -248,6 +251,23 @@ def test_the_host_waits_once_in_so_many_steps(
     assert np.diff(at_steps).tolist() == [int(step % log_every == 0) for step in range(1, 12)]
 
 
+# --- half precision ---
+
+
+def test_one_gradient_scale_serves_all_optimizers_in_a_step(toy: Any) -> None:
+    """Critics have no gradients while the head is trained, and a scale that changes must not change between them."""
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", GradScaler("cpu", 8.0)))
+    scaler = fabric.strategy.precision.scaler
+    scaler.set_growth_interval(1)
+    trainer = steady(WorstCaseMITrainer, toy, layer="0", fabric=fabric)
+    scales: list[float] = []
+    for optimizer in (trainer.classifier.optimizer, *trainer.optimizers.values()):
+        optimizer.register_step_pre_hook(lambda *_: scales.append(scaler.get_scale()))
+    fit(toy, trainer, nb_epochs=1)
+    assert scales == [*(8.0 * 2**step for step in range(4) for _ in range(2)), *(8.0 * 2**step for step in range(4, 8))]
+    assert all(np.isfinite(record["loss"]) for record in trainer.history)
+
+
 # --- what is counted ---
 
 
@@ -386,3 +406,6 @@ def test_a_scheduler_must_be_of_the_classifiers_optimizer(toy: Any) -> None:
     other = OneCycleLR(toy.classifier().optimizer, max_lr=0.1, total_steps=3)
     with pytest.raises(ValueError, match=r"`scheduler` must belong to the classifier's optimizer, got one of another"):
         fit(toy, trainer, scheduler=other)
+    plateau = ReduceLROnPlateau(trainer.classifier.optimizer)
+    with pytest.raises(ValueError, match=r"`scheduler_interval` must be 'epoch' for ReduceLROnPlateau, got 'step'"):
+        fit(toy, trainer, scheduler=plateau, scheduler_interval="step")

@@ -33,6 +33,7 @@ from art_mi.trainers import (
 from art_mi.trainers.processes import check_fabric, gather, gathered, mean, share
 
 SAMPLES, BATCH = 24, 8
+pytestmark = pytest.mark.xdist_group("processes")  # one worker, so that torchrun is started once
 
 
 def outcome(trainer: Any) -> dict[str, Any]:

@@ -273,14 +273,16 @@ def test_a_run_killed_while_it_writes_ends_alike(
     assert everything(fit(toy, loader, out=tmp_path, resume_from=resume_from)) == expected
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children made by fork")
 def test_runs_killed_at_random_moments_end_alike(tmp_path: Path) -> None:
     script = Path(__file__).with_name("kill_and_resume.py")
     env = {**os.environ, "PYTHONPATH": str(Path(art_mi.__file__).parents[1])}
-    ran = subprocess.run([sys.executable, script, tmp_path, "0"], check=True, capture_output=True, text=True, env=env)
+    command = [sys.executable, script, tmp_path, "0"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=env, timeout=300)
     found = [line.split() for line in ran.stdout.splitlines()]
-    assert len(found) == 3
+    assert len(found) == 2
     assert all(alike == "True" for *_, alike in found)
-    assert sum(int(lives) for _, lives, _ in found) > 6
+    assert sum(int(lives) for _, lives, _ in found) > 2
 
 
 def test_a_finished_run_resumed_gives_the_same_weights_and_history(toy: Any, tmp_path: Path) -> None:
@@ -417,9 +419,13 @@ def other_batches(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
         (
             arrays,
             other_seed,
-            r"in the middle of an epoch with the same random_state, got one with 0 where this run has 1",
+            r"in the middle of an epoch, of a run with the same random_state, got one with 0 where this run has 1",
         ),
-        (arrays, other_batches, r"in the middle of an epoch with the same number of batches, got one with 4 .* has 5"),
+        (
+            arrays,
+            other_batches,
+            r"in the middle of an epoch, of a run with the same number of batches, got one with 4 .* has 5",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(
@@ -501,6 +507,17 @@ def test_a_missing_checkpoint_is_refused(toy: Any, tmp_path: Path) -> None:
     for missing in (tmp_path, tmp_path / "missing", tmp_path / CHECKPOINT):
         refused(toy, tmp_path, arrays, r"`path` must be a complete checkpoint", out=new, resume_from=missing)
     assert not new.exists()
+
+
+def test_what_no_checkpoint_can_hold_is_refused_before_training(toy: Any, tmp_path: Path) -> None:
+    trainer, _, _ = arrays(toy)
+    scheduler = StepLR(trainer.classifier.optimizer, 1)
+    scheduler.note = object()  # type: ignore[attr-defined]
+    before = everything(trainer)
+    with pytest.raises(TypeError, match=r"`state\['trained'\]\['scheduler'\]\['note'\]` must be .*, got object"):
+        trainer.fit(toy.x(), toy.y(), scheduler=scheduler, out=tmp_path / "new")
+    assert everything(trainer) == before
+    assert files(tmp_path) == {}
 
 
 def test_fewer_epochs_than_the_checkpoint_has_are_refused(toy: Any, written: Path) -> None:
