@@ -16,7 +16,8 @@ from art_mi.trainers import MadryPGDTrainer, MARTTrainer, StandardTrainer, TRADE
 def setting(toy: Any, kind: type[Any], **options: Any) -> tuple[Any, Tensor, Tensor, Tensor]:
     """A trainer in float64, a batch, and what it will craft for it."""
     art = toy.classifier(toy.network().double())
-    trainer = toy.trainer(kind, art, random_state=7, **options)
+    attack = toy.attack(art, eps_step=0.02)  # so short that the noise at the start shows at the end
+    trainer = toy.trainer(kind, art, attack=attack, random_state=7, **options)
     x, y = torch.from_numpy(toy.x()).double(), torch.from_numpy(toy.y())
     target = crafting.divergence if kind is TRADESTrainer else crafting.loss
     start_std = getattr(trainer, "start_std", 0.0)

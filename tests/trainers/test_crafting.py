@@ -81,10 +81,13 @@ def test_crafted_inputs_lie_inside_ball_and_box(toy: Any, norm: Any, starts: int
     x, y = pair(toy)
     x = x if clip is None else x.clamp(float(np.min(clip[0])), float(np.max(clip[1])))
     attack = ProjectedGradientDescent(art, norm=norm, num_random_init=starts, **NUMBERS)
+    seen: list[Tensor] = []
+    art.model.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().clone()))
     moved = crafting.craft(art, attack, x, y, generator(), start_std=start_std)
     ball = NormBall(norm, 0.2, clip)
-    torch.testing.assert_close(ball.project(moved, x), moved, rtol=0, atol=1e-6)
-    assert float((moved - x).flatten(1).norm(p=norm, dim=1).max()) <= 0.2 + 1e-6
+    for point in (*seen, moved):
+        torch.testing.assert_close(ball.project(point, x), point, rtol=0, atol=1e-6)
+        assert float((point - x).flatten(1).norm(p=norm, dim=1).max()) <= 0.2 + 1e-6
     assert not torch.equal(moved, x)
     assert not moved.requires_grad
 

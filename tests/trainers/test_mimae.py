@@ -92,8 +92,8 @@ def test_clean_and_adversarial_branch_both_carry_a_gradient(toy: Any) -> None:
 
 def test_inputs_are_crafted_on_plain_cross_entropy_from_a_noisy_start(toy: Any) -> None:
     art, called = toy.classifier(), {}
-    trainer = toy.trainer(MIMAETrainer, art, start_std=0.002)
-    attack = toy.attack(art)
+    attack = toy.attack(art, eps_step=0.02)  # so short that the noise at the start shows at the end
+    trainer = toy.trainer(MIMAETrainer, art, attack=attack, start_std=0.002)
     x, y = torch.from_numpy(toy.x()), torch.from_numpy(toy.y())
     original = trainer.craft
     trainer.craft = lambda x, y, **options: called.setdefault("x_adv", original(x, y, **options))

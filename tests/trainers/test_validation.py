@@ -74,6 +74,16 @@ def test_the_ball_of_any_attack_that_has_one_is_validated_by_projected_gradients
     assert found[0] == found[1] == found[2] == pytest.approx(by_hand(toy, art, twenty_steps(art, np.inf, 0.1)))
 
 
+def test_the_default_attack_takes_twenty_steps_of_an_eighth_of_the_radius_from_the_input(toy: Any) -> None:
+    art, seen = toy.classifier(clip_values=None), []
+    art.model.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().clone()))
+    x, y = data(toy)
+    Validation.of(toy.trainer(MadryPGDTrainer, art), (x, y), None).measure()
+    assert len(seen) == 1 + 20 + 1
+    np.testing.assert_array_equal(seen[1].numpy(), x)
+    np.testing.assert_allclose((seen[2] - seen[1]).abs().numpy(), 0.1 / 8, rtol=1e-4)
+
+
 def test_an_attack_without_a_ball_is_validated_as_it_is(toy: Any) -> None:
     art = toy.classifier()
     attack = DeepFool(art, max_iter=10, verbose=False)

@@ -159,12 +159,13 @@ def test_the_input_of_the_critic_can_be_left_out_of_the_attack(toy: Any, detach_
 
 
 def test_the_dual_variable_moves_as_stated(toy: Any) -> None:
-    trainer = started(trainer_of(toy, tau=0.25, beta=0.5, dual_lr=0.125))
+    trainer = started(trainer_of(toy, tau=0.1, beta=0.5, dual_lr=0.3))
     expected = 0.5
-    for vulnerability in (0.5, 1.0, 0.25, -2.0, -8.0, 0.0, 3.0):
-        trainer.after_step({"vulnerability": torch.tensor(vulnerability)})
-        expected = max(0.0, expected + 0.125 * (vulnerability - 0.25))
-        assert float(trainer.duals["beta"]) == expected
+    for vulnerability in (0.5, 0.7, 0.1, -0.3, -8.0, 0.0, 3.0):
+        term = torch.tensor(vulnerability)
+        trainer.after_step({"vulnerability": term})
+        expected = max(0.0, expected + 0.3 * (term.item() - 0.1))
+        assert float(trainer.duals["beta"]) == pytest.approx(expected, rel=1e-13)
     started(trainer, epoch=1).after_step({"loss": torch.tensor(1.0)})  # with the head the constraint rests
     assert float(trainer.duals["beta"]) == expected
 
