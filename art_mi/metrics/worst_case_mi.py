@@ -98,7 +98,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             if not isinstance(attack, ATTACKS):
                 raise TypeError(f"`attack` must be an ART ProjectedGradientDescent, got {type(attack).__name__}.")
             for name, plain in (("targeted", False), ("random_eps", False), ("decay", None)):
-                if (given := getattr(attack, name, plain)) != plain:
+                # ART's wrapper does not show its momentum
+                if (given := getattr(attack, name, getattr(getattr(attack, "_attack", None), name, plain))) != plain:
                     raise ValueError(f"`attack` must have {name}={plain}, got {given}.")
             norm, eps, eps_step = attack.norm, attack.eps, attack.eps_step
             max_iter, num_random_init = attack.max_iter, attack.num_random_init

@@ -227,7 +227,8 @@ class Loop:
     def _schedule(self, record: dict[str, Any]) -> None:
         if isinstance(self.scheduler, ReduceLROnPlateau):
             measured = [record[k] for k in (("loss",) if self.validation is None else ACCURACIES) if k in record]
-            if measured:
-                self.scheduler.step(measured[0])
+            if measured:  # a scheduler that waits for a minimum is given the error
+                falling = self.validation is not None and self.scheduler.mode == "min"
+                self.scheduler.step(1 - measured[0] if falling else measured[0])
         elif self.scheduler is not None and self.options.scheduler_interval == "epoch":
             self.scheduler.step()

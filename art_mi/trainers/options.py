@@ -34,8 +34,8 @@ class FitOptions:
     :param nb_epochs: Number of epochs, those before a resumption included.
     :param scheduler: Any torch learning-rate scheduler of the classifier's optimizer.
     :param scheduler_interval: `"epoch"` or `"step"`: how often it is stepped. `ReduceLROnPlateau`, by epoch only, is
-        given the accuracy under attack, or the clean one where there is no attack, after each validation, and the
-        epoch's loss where nothing is validated.
+        given the accuracy under attack, or the clean one where there is no attack, after each validation (of mode
+        `"min"`, its default, 1 minus that), and the epoch's loss where nothing is validated.
     :param clip_grad_norm: Largest norm of the gradient of the weights in the classifier's optimizer.
     :param ema_decay: Validate and keep a moving average of the weights with this decay.
     :param log_every: Steps between two looks at the terms, each a wait for the device.

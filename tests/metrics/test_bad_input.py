@@ -419,9 +419,10 @@ def test_a_network_that_detaches_is_flagged_and_does_not_crash(method: str) -> N
         assert result.vulnerability.value == 0.0
 
 
+@pytest.mark.parametrize("kind", [ProjectedGradientDescent, ProjectedGradientDescentPyTorch])
 @pytest.mark.parametrize(("option", "value"), [("targeted", True), ("random_eps", True), ("decay", 0.9)])
-def test_an_attack_of_another_game_is_refused(option: str, value: Any) -> None:
-    attack = ProjectedGradientDescentPyTorch(classifier(), verbose=False, **{option: value})
+def test_an_attack_of_another_game_is_refused(kind: type[Any], option: str, value: Any) -> None:
+    attack = kind(classifier(), verbose=False, **{option: value})
     with pytest.raises(ValueError, match=f"`attack` must have {option}="):
         WorstCaseMIEstimator(attack=attack)
 

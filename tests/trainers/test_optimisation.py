@@ -107,7 +107,8 @@ def test_a_plateau_of_the_loss_lowers_the_rate_as_in_a_literal_loop(toy: Any) ->
     assert toy.weights(art) == toy.weights(other)
 
 
-def test_a_plateau_is_given_the_accuracy_under_attack_where_there_is_one(toy: Any) -> None:
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_plateau_is_given_the_accuracy_under_attack_or_the_error(toy: Any, mode: str) -> None:
     class Noting(schedulers.ReduceLROnPlateau):
         def step(self, metrics: Any, epoch: Any = None) -> None:
             given.append(float(metrics))
@@ -116,9 +117,10 @@ def test_a_plateau_is_given_the_accuracy_under_attack_where_there_is_one(toy: An
     given: list[float] = []
     art = toy.classifier()
     trainer = toy.trainer(MadryPGDTrainer, art)
-    scheduler = Noting(art.optimizer, mode="max")
+    scheduler = Noting(art.optimizer, mode=mode)
     trainer.fit(toy.x(), toy.y(), validation_data=(toy.x(), toy.y()), nb_epochs=2, scheduler=scheduler)
-    assert given == [record["robust_accuracy"] for record in trainer.history]
+    accuracies = [record["robust_accuracy"] for record in trainer.history]
+    assert given == (accuracies if mode == "max" else [1 - accuracy for accuracy in accuracies])
 
 
 # --- gradients and weights ---
