@@ -99,7 +99,7 @@ def test_at_a_tight_margin_dale_keeps_the_clean_accuracy_that_madry_loses(seed):
 @pytest.mark.slow
 @seeds
 def test_a_worst_case_encoder_lets_a_robust_head_stand_twenty_points_higher_than_a_normal_one(seed):
-    options = {"layer": "features", "head": "robust", "critic_lr": 1e-3, "nb_epochs": 30}
+    options = {"layer": "features", "head": "robust", "critic_lr": 1e-3, "nb_epochs": 30, "head_epochs": 10}
     _, worst_case = rates(trained(WorstCaseMITrainer, seed, beta=1.0, **options))
     _, normal = rates(trained(WorstCaseMITrainer, seed, beta=0.0, **options))
     assert worst_case >= normal + 0.2
