@@ -13,7 +13,7 @@ from art.estimators.classification import PyTorchClassifier
 from art.summary_writer import SummaryWriter
 from torch import Tensor, nn
 
-from art_mi import bridge
+from art_mi import bridge, representations
 from art_mi.attacks.ascent import Objective
 from art_mi.attacks.information import critic_information, noisy_information
 from art_mi.attacks.tensor_attack import COMMON_RULES, TensorAttack
@@ -119,7 +119,7 @@ class WorstCaseMIAttack(TensorAttack):
 
     @contextmanager
     def _objective(self, x: Tensor, y: Tensor | None, generator: torch.Generator) -> Iterator[Objective]:
-        with bridge.representation(self.estimator, self.layer) as represent:
+        with representations.representation(self.estimator, self.layer) as represent:
             if self.critic is None:
                 yield noisy_information(represent, self._noise_level(represent, x), generator)
                 return
@@ -127,12 +127,12 @@ class WorstCaseMIAttack(TensorAttack):
                 bound = OBJECTIVES[self.bound]
                 yield critic_information(represent, self.critic, x, bound=bound, detach_input=self.detach_input)
 
-    def _noise_level(self, represent: bridge.Representation, x: Tensor) -> float:
+    def _noise_level(self, represent: representations.Representation, x: Tensor) -> float:
         if self.sigma is not None:
             return float(self.sigma)
         with torch.no_grad():
             z = represent(x)
-        bridge.check_representation(z)
+        representations.check_representation(z)
         return float(self.noise_std) * overall_std(z)
 
     def _check_params(self) -> None:
@@ -142,4 +142,4 @@ class WorstCaseMIAttack(TensorAttack):
         if not isinstance(self.critic, nn.Module | None):
             raise TypeError(f"`critic` must be a torch module, got {type(self.critic).__name__}.")
         if self.layer is not None:
-            bridge.named_layer(self.estimator.model, self.layer)
+            representations.named_layer(self.estimator.model, self.layer)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from art_mi.attacks.information import critic_information
-from art_mi.bridge import in_batches, outputs
+from art_mi.bridge import outputs
 from art_mi.channels import overall_std
 from art_mi.estimation import (
     Split,
@@ -30,6 +30,7 @@ from art_mi.estimation import (
 from art_mi.intervals import percentile_interval
 from art_mi.metrics.measurement import FEWEST_PAIRS, Measurement, Problem, difference
 from art_mi.metrics.noisy import worst_inputs
+from art_mi.representations import in_batches
 from art_mi.results import Flag, MIEstimate
 
 BIAS = (

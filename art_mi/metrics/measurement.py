@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from tqdm.auto import tqdm
 
 from art_mi.attacks.ascent import Objective, ascend, best_of, falling
-from art_mi.bridge import Representation
 from art_mi.intervals import percentile_interval
+from art_mi.representations import Representation
 from art_mi.results import Flag, MIEstimate
 from art_mi.threat import NormBall
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from art_mi.attacks.information import noisy_information
-from art_mi.bridge import in_batches, noisy_outputs
 from art_mi.channels import ChannelReading, draw_noise, overall_std, read_channel
 from art_mi.intervals import bootstrap, percentile_interval
 from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
+from art_mi.representations import in_batches, noisy_outputs
 from art_mi.results import Flag, MIEstimate
 
 BLOCK = 1024  # samples whose perturbations are sought jointly

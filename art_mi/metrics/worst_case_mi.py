@@ -16,7 +16,7 @@ from art.estimators.classification import PyTorchClassifier
 from art.evaluations.evaluation import Evaluation
 from torch import Tensor
 
-from art_mi import bridge
+from art_mi import bridge, representations
 from art_mi.channels import RATIOS, entropy
 from art_mi.metrics import critic, noisy, quantised
 from art_mi.metrics.measurement import FEWEST_PAIRS, Measurement, Problem
@@ -151,7 +151,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         """
         bridge.check_classifier(classifier)
         if self.layer is not None:
-            bridge.named_layer(classifier.model, self.layer)
+            representations.named_layer(classifier.model, self.layer)
         x, y = bridge.loaded(x, y)
         inputs = bridge.input_tensor(classifier, x)
         if len(inputs) < FEWEST_PAIRS:
@@ -159,7 +159,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         labels = None if y is None else bridge.label_tensor(classifier, y, len(inputs))
         if self.method == "critic":
             critic.split_for(inputs, self.random_state)
-        with bridge.representation(classifier, self.layer) as represent:
+        with representations.representation(classifier, self.layer) as represent:
             problem = Problem(
                 classifier=classifier,
                 layer=self.layer,
@@ -174,8 +174,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
                 random_state=self.random_state,
                 verbose=self.verbose,
             )
-            bridge.check_representation(bridge.in_batches(represent, inputs, self.batch_size))
-            blind = bridge.blind_fraction(represent, inputs, self.batch_size, self.random_state)
+            representations.check_representation(representations.in_batches(represent, inputs, self.batch_size))
+            blind = representations.blind_fraction(represent, inputs, self.batch_size, self.random_state)
             results = [self._result(problem, measured, blind) for measured in self._measure(problem)]
         first = results[0]
         if len(results) > 1:

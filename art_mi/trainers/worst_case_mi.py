@@ -11,7 +11,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from art_mi import bridge
+from art_mi import bridge, representations
 from art_mi.bounds import donsker_varadhan, info_nce, jensen_shannon
 from art_mi.critics import ConvCritic, Critic, separable_critic
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
@@ -103,7 +103,7 @@ class WorstCaseMITrainer(StepTrainer):
         self.parts, self.layer, self.head, self.head_epochs = parts, layer, head, head_epochs
         self.bound, self.beta, self.tau, self.dual_lr = bound, beta, tau, dual_lr
         self.detach_input = detach_input
-        self._encoder = bridge.encoder(classifier, layer)
+        self._encoder = representations.encoder(classifier, layer)
         self._encoder_epochs, self._on_head = 0, False
         if tau is not None:
             self.duals["beta"] = torch.tensor(beta, dtype=torch.float64, device=classifier.device)
@@ -179,14 +179,14 @@ class WorstCaseMITrainer(StepTrainer):
 
     def _represent(self, x: Tensor) -> Tensor:
         """The representation in training mode."""
-        with bridge.watching(self.classifier.model, self.layer) as seen:
+        with representations.watching(self.classifier.model, self.layer) as seen:
             out = self.forward(x)
         return (out if self.layer is None else seen[-1]).float().flatten(1)
 
     def _worst(self, x: Tensor) -> Tensor:
         """Inputs moved so that the critic's bound falls."""
         critic, bound = self.critics["worst_case"], OBJECTIVES[self.bound]
-        with bridge.representation(self.classifier, self.layer) as represent, bridge.evaluating(critic):
+        with representations.representation(self.classifier, self.layer) as represent, bridge.evaluating(critic):
             kept = critic.x_side(self.gather(x)).detach() if self.detach_input else None
 
             def objective(x_adv: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ class WorstCaseMITrainer(StepTrainer):
         device, shape = self.classifier.device, self.classifier.input_shape
         x = torch.zeros(2, *shape, device=device)
         with isolated_randomness(self.random_state, device), torch.no_grad():
-            with bridge.representation(self.classifier, self.layer) as represent:
+            with representations.representation(self.classifier, self.layer) as represent:
                 z = represent(x)
             if critic is None:
                 images = len(shape) == 3 and min(shape[1:]) >= 4
