@@ -16,11 +16,11 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from art_mi.datasets import ImageData, load
-from art_mi.evaluation import Accuracy, accuracy, attacked_accuracy, standard_attacks
+from art_mi.evaluation import accuracy, attacked_accuracy, standard_attacks
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.models import small_cnn
 from art_mi.report import card, text_table
-from art_mi.results import RepresentationVulnerability
+from art_mi.results import Accuracy, RepresentationVulnerability
 from art_mi.trainers import MIMAETrainer, StandardTrainer
 
 TRAINERS = {"standard": StandardTrainer, "MIMAE": MIMAETrainer}
@@ -94,7 +94,7 @@ def write_demo(found: DemoResult, out: Path, command: str) -> None:
         "command": command,
         "models": {
             name: {
-                "accuracies": {attack: vars(value) for attack, value in found.accuracies[name].items()},
+                "accuracies": {attack: value.to_dict() for attack, value in found.accuracies[name].items()},
                 "representation": result.to_dict(),
             }
             for name, result in found.results.items()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,36 +10,9 @@ from art.attacks import EvasionAttack
 from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from art_mi.bridge import evaluating
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of samples classified correctly, over all samples.
-
-    :param value: Accuracy in [0, 1].
-    :param confidence_interval: 95 % Wilson interval.
-    :param nb_samples: Number of samples.
-    """
-
-    value: float
-    confidence_interval: tuple[float, float]
-    nb_samples: int
-
-
-def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
-
-    :param correct: Number of successes.
-    :param n: Number of trials.
-    :param level: Coverage.
-    """
-    z = float(ndtri((1 + level) / 2))
-    centre = (correct + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(correct * (n - correct) / n + z * z / 4)
-    return max(0.0, centre - half), min(1.0, centre + half)
+from art_mi.results import Accuracy
 
 
 def accuracy(classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64]) -> Accuracy:
@@ -52,8 +23,7 @@ def accuracy(classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[n
     :param y: Index labels `(n,)`.
     """
     with evaluating(classifier.model):
-        correct = int((classifier.predict(x).argmax(1) == y).sum())
-    return Accuracy(correct / len(x), wilson_interval(correct, len(x)), len(x))
+        return Accuracy.of(classifier.predict(x).argmax(1) == y)
 
 
 def attacked_accuracy(

@@ -195,7 +195,7 @@ def _results(defence: StepTrainer, samples: Samples, eps: float | None) -> dict[
             for name, attack in standard_attacks(defence.classifier, eps).items():
                 accuracies[name] = attacked_accuracy(defence.classifier, attack, x, y)
     return {
-        "accuracies": {name: vars(value) for name, value in accuracies.items()},
+        "accuracies": {name: value.to_dict() for name, value in accuracies.items()},
         "eps (l_inf)": eps,
         "history": defence.history,
     }

@@ -1,0 +1,93 @@
+"""Everything that was found out about one model, in a folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from art_mi.results.backbone import BackboneReport
+from art_mi.results.profiles import FeatureProfile, LayerProfile, VulnerabilityCurve
+from art_mi.results.result import NOT_STORED, Result
+from art_mi.results.robustness import RobustnessResult
+from art_mi.results.vulnerability import RepresentationVulnerability
+
+RECORD, IMAGES = "results.json", "images.npz"
+
+
+@dataclass(frozen=True)
+class ModelRecord(Result):
+    """What reports read about one model; everything but the name may be missing.
+
+    :param name: What reports call the model.
+    :param representation: Information and vulnerability of its representation.
+    :param robustness: Accuracy under attack.
+    :param layers: Vulnerability of its layers.
+    :param features: Vulnerability of the units of a layer.
+    :param curve: Vulnerability against the radius.
+    :param backbone: What can be built on it.
+    :param history: Records of the epochs of its training.
+    :param settings: Data, environment, seed.
+    :param command: Shell command that reproduces it.
+    :param images: Arrays of a few samples: `x`, `x_adv`, `y`, `predicted`, `predicted_adv`, `saliency_information`,
+        `saliency_loss`, those there are, each with a row a sample.
+    """
+
+    name: str
+    representation: RepresentationVulnerability | None = None
+    robustness: RobustnessResult | None = None
+    layers: LayerProfile | None = None
+    features: FeatureProfile | None = None
+    curve: VulnerabilityCurve | None = None
+    backbone: BackboneReport | None = None
+    history: tuple[Mapping[str, Any], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    command: str | None = None
+    images: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False, metadata=NOT_STORED)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `results.json` and, where there are images, `images.npz`; each is replaced whole or not at all.
+
+        :param folder: Created where missing.
+        """
+        out = Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        if self.images:
+            packed = io.BytesIO()
+            np.savez_compressed(packed, allow_pickle=False, **dict(self.images))
+            _replace(out / IMAGES, packed.getvalue())
+        _replace(out / RECORD, f"{self.to_json()}\n".encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ModelRecord:
+        """What :meth:`save` wrote.
+
+        :param folder: Folder of a record.
+        :raises ValueError: If there is none, or it is damaged.
+        """
+        path = Path(folder) / RECORD
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"`folder` must hold a readable {RECORD}, got {str(folder)!r}: {error}.") from error
+        record = cls.from_dict(content)
+        if not (Path(folder) / IMAGES).is_file():
+            return record
+        try:
+            with np.load(Path(folder) / IMAGES, allow_pickle=False) as images:
+                return replace(record, images=dict(images))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"`folder` must hold a readable {IMAGES}, got {str(folder)!r}: {error}.") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    os.replace(part, path)

@@ -1,0 +1,124 @@
+"""Accuracy under attack, and whether the attacks can be believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from art_mi.results.information import Flag
+from art_mi.results.result import NOT_STORED, Result
+
+
+def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion.
+
+    :param correct: Number of successes.
+    :param n: Number of trials.
+    :param level: Coverage.
+    """
+    z = float(ndtri((1 + level) / 2))
+    centre = (correct + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(correct * (n - correct) / n + z * z / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class Accuracy(Result):
+    """Share of samples classified correctly, over all samples.
+
+    :param value: Accuracy in [0, 1].
+    :param confidence_interval: 95 % Wilson interval, over samples.
+    :param nb_samples: Number of samples.
+    :param correct: Whether each sample is classified correctly, shape `(nb_samples,)`; empty after reading from JSON.
+    """
+
+    value: float
+    confidence_interval: tuple[float, float]
+    nb_samples: int
+    correct: NDArray[np.bool_] = field(
+        default_factory=lambda: np.empty(0, dtype=bool), repr=False, compare=False, metadata=NOT_STORED
+    )
+
+    @classmethod
+    def of(cls, correct: NDArray[np.bool_]) -> Accuracy:
+        """The accuracy of samples.
+
+        :param correct: Whether each is classified correctly, shape `(n,)`, n at least 1.
+        """
+        hits, n = int(correct.sum()), len(correct)
+        return cls(hits / n, wilson_interval(hits, n), n, correct)
+
+
+@dataclass(frozen=True)
+class AttackedAccuracy(Result):
+    """Accuracy under one attack.
+
+    :param accuracy: Over all samples, not only those classified correctly without an attack.
+    :param norm: Norm of the ball: inf, 2 or 1.
+    :param eps: Radius in raw input units.
+    :param seconds: Time the attack took.
+    :param settings: Class and parameters of the attack.
+    """
+
+    accuracy: Accuracy
+    norm: float
+    eps: float
+    seconds: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check(Result):
+    """One test of whether attacks fail for a reason that a better attack would not have.
+
+    :param passed: Whether there is no such sign.
+    :param finding: What was found, in words with numbers.
+    :param flag: Raised where it did not pass.
+    """
+
+    passed: bool
+    finding: str
+    flag: Flag
+
+
+@dataclass(frozen=True)
+class RobustnessResult(Result):
+    """Clean and attacked accuracy of a classifier.
+
+    :param clean: Accuracy on the inputs as they are.
+    :param attacks: Accuracy under each attack, by name.
+    :param worst_case: Accuracy where a sample counts as correct only if no attack within the ball of `norm` and `eps`
+        (nor the absence of one) makes it wrong. An upper bound of the robust accuracy: no attack is exhaustive.
+    :param norm: Norm of the threat model: inf, 2 or 1.
+    :param eps: Its radius in raw input units.
+    :param checks: Checks for masked gradients, by name.
+    :param flags: Those of the checks that did not pass.
+    :param random_state: Seed.
+    :param settings: Everything else needed to repeat it.
+    """
+
+    clean: Accuracy
+    attacks: Mapping[str, AttackedAccuracy]
+    worst_case: Accuracy
+    norm: float
+    eps: float
+    checks: Mapping[str, Check]
+    flags: tuple[Flag, ...]
+    random_state: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def gap(self) -> float:
+        """Natural minus worst-case accuracy: the adversarial gap found."""
+        return self.clean.value - self.worst_case.value
+
+    def accuracies(self) -> dict[str, Accuracy]:
+        """Clean accuracy, accuracy under each attack and the worst case, by name in reading order."""
+        attacked = {name: outcome.accuracy for name, outcome in self.attacks.items()}
+        return {"clean": self.clean, **attacked, "worst case of all": self.worst_case}
