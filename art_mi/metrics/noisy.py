@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from art_mi.attacks.information import noisy_information
-from art_mi.channels import ChannelReading, draw_noise, overall_std, read_channel
+from art_mi.channels import ChannelReading, draw_noise, gaussian_ratios, lower_bound, overall_std, read_channel
 from art_mi.intervals import bootstrap, percentile_interval
 from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
 from art_mi.representations import in_batches, noisy_outputs
@@ -24,6 +25,7 @@ from art_mi.results import Flag, MIEstimate
 
 BLOCK = 1024  # samples whose perturbations are sought jointly
 WIDE = 0.2
+LOG_LEVELS = 14.0  # noise from a millionth to a million times the representation's scale
 
 BIAS = "low where the attack is weak; two-sided otherwise"
 CEILING = (
@@ -70,6 +72,33 @@ def read(problem: Problem, z: Tensor, sigma: float, noise: str = "gaussian") -> 
     # Other blocks and other noise than the attack's, the same for clean and moved inputs
     fresh = torch.Generator(z.device).manual_seed(problem.random_state + 1)
     return read_channel(z, sigma, noise=noise, y=problem.y, generator=fresh, block=BLOCK)
+
+
+def half_way_noise(problem: Problem, z: Tensor) -> float:
+    """The noise through which representations of clean inputs say half of what they say without any.
+
+    Without noise they say log n where no two of the n samples are equal, whatever their width and scale. Half-way
+    neither that ceiling nor the noise hides what an attack takes away, and layers are comparable: each starts with as
+    much.
+
+    :param problem: Gives the seed.
+    :param z: Representations `(n, d)` of the clean inputs.
+    :return: Standard deviation in the units of the representation.
+    """
+    generator = torch.Generator(z.device).manual_seed(problem.random_state)
+    scale = overall_std(z)
+    z = z[torch.randperm(len(z), generator=generator, device=z.device)[:BLOCK]].double() / scale
+    still = gaussian_ratios(z, torch.zeros_like(z))
+    tilts = [gaussian_ratios(z, draw_noise("gaussian", z.shape, generator, z)) - still for _ in range(2)]
+
+    def information(log_level: float) -> float:
+        level = math.exp(log_level)
+        draws = (still / level**2 + sign * tilt / level for tilt in tilts for sign in (1, -1))
+        return float(torch.stack([lower_bound(draw).mean() for draw in draws]).mean())
+
+    wanted = information(-LOG_LEVELS) / 2
+    log_level: float = brentq(lambda level: information(level) - wanted, -LOG_LEVELS, LOG_LEVELS, xtol=1e-3)
+    return math.exp(log_level) * scale
 
 
 def says_less(reading: ChannelReading, other: ChannelReading) -> bool:
