@@ -20,7 +20,7 @@ from art_mi.evaluation import accuracy, attacked_accuracy
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.representations import Representation, check_representation, in_batches, representation
-from art_mi.results import Accuracy, BackboneReport, Probe, RepresentationVulnerability
+from art_mi.results import Accuracy, BackboneReport, Probe
 from art_mi.rules import POSITIVE, PROPORTION, check, integer
 from art_mi.splits import split_samples
 from art_mi.trainers import MadryPGDTrainer, StandardTrainer, StepTrainer
@@ -125,7 +125,8 @@ def backbone_report(
         "random_state": random_state,
         "floor and ceiling": SPEAK_OF,
     }
-    return BackboneReport(probes, best, found, _verdict(best, probes[best].robust, found, wanted), settings)
+    report = BackboneReport(probes, best, found, "", settings)
+    return replace(report, verdict=_verdict(report))
 
 
 @dataclass(frozen=True)
@@ -268,15 +269,17 @@ def _classifier(encoder: Any, x: Any, y: Any, nb_classes: int | None, clip_value
     )
 
 
-def _verdict(best: str, floor: Accuracy, found: RepresentationVulnerability, wanted: float) -> str:
+def _verdict(report: BackboneReport) -> str:
     """Yes where the floor's interval lies above what is wanted, no where the ceiling lies below, else undecided."""
-    low, high = floor.confidence_interval
-    ceiling = min(found.ceilings["exact"], found.ceilings["label_aware"])
-    reached = f"the {best} head keeps {floor.value:.2f} under PGD-20 (95 % interval {low:.2f} to {high:.2f})"
-    behind = f"behind noise of {found.settings['noise_std']:g} of the features' scale"
+    wanted, ceiling = report.settings["wanted"], report.ceiling
+    low, high = report.floor.confidence_interval
+    reached = (
+        f"the {report.best} head keeps {report.floor.value:.2f} under PGD-20 (95 % interval {low:.2f} to {high:.2f})"
+    )
+    behind = f"behind noise of {report.settings['noise_std']:g} of the features' scale"
     if low >= wanted:
         return f"Yes, for an accuracy of {wanted:.2f} under attack: {reached}."
-    if ceiling < min(wanted, low):
+    if ceiling < low:
         return (
             f"Undecided for {wanted:.2f}: {reached}, more than the {ceiling:.2f} that are possible {behind}; the noise "
             "hides what heads without it can use."

@@ -100,10 +100,10 @@ def feature_profile(
 
 def _units(problem: Problem, width: int, units: Sequence[int] | None) -> list[int]:
     if units is not None:
-        rule = (f"distinct integers from 0 to {width - 1}", lambda v: integer(0)[1](v) and v < width)
+        rule = (f"distinct integers from 0 to {width - 1}, at least one", lambda v: integer(0)[1](v) and v < width)
         chosen = [int(check("units", unit, rule)) for unit in units]
         if not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(f"`units` must be {rule[0]}, at least one, got {chosen}.")
+            raise ValueError(f"`units` must be {rule[0]}, got {chosen}.")
         return chosen
     with watching(problem.classifier.model, problem.layer) as seen, torch.no_grad():
         problem.represent(problem.x[:1])
