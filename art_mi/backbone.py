@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from art_mi import bridge
-from art_mi.evaluation import accuracy, attacked_accuracy
+from art_mi.evaluation import attacked_accuracy
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.representations import Representation, check_representation, in_batches, representation
@@ -222,7 +223,9 @@ class _Bench:
         :param index: Numbers of the samples.
         """
         x, y = self.samples.x[index], self.samples.y[index]
-        clean = accuracy(classifier, x, y)
+        inputs = torch.as_tensor(x, device=self.source.device)
+        predicted = in_batches(partial(bridge.outputs, classifier), inputs, self.estimator.batch_size)
+        clean = Accuracy.of(predicted.argmax(1).cpu().numpy() == y)
         attack = self._attack(classifier, max_iter=20, share=8)
         attacked = attacked_accuracy(classifier, attack, x, y, random_state=self.estimator.random_state)
         return Probe(clean, Accuracy.of(clean.correct & attacked.correct))
@@ -243,7 +246,7 @@ class _Bench:
 def _head(kind: str, width: int, nb_classes: int) -> nn.Module:
     if kind == "linear":
         return nn.Linear(width, nb_classes)
-    return nn.Sequential(nn.Linear(width, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, nb_classes))
+    return nn.Sequential(nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, nb_classes))
 
 
 def _classifier(encoder: Any, x: Any, y: Any, nb_classes: int | None, clip_values: Any) -> PyTorchClassifier:

@@ -142,7 +142,7 @@ def _moved(problem: Problem, units: list[int], sigmas: list[float]) -> Tensor:
     def objective(x_adv: Tensor) -> Tensor:
         scaled = values(x_adv) / torch.tensor(sigmas, device=x_adv.device)[:, None]
         draws = antithetic(draw_noise("gaussian", (scaled.shape[1], 1), generator, scaled))  # the same for all units
-        return -torch.stack([upper_bound(gaussian_ratios(u[:, None], draw)).mean() for u in scaled for draw in draws])
+        return -torch.stack([upper_bound(gaussian_ratios(u[:, None], e)).mean() for u in scaled for e in draws]).sum()
 
     z = torch.empty(k, len(problem.x), device=problem.x.device)
     for index in noisy.blocks(problem, generator):
