@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from art_mi import WorstCaseMIEstimator, vulnerability_curve
 from art_mi.distributions import two_point_gaussian_information
+from art_mi.metrics import curve as module
 from art_mi.metrics import noisy
-from art_mi.results import VulnerabilityCurve
+from art_mi.results import Accuracy, VulnerabilityCurve
 
 EPS = (0.0, 0.3, 0.6, 1.2)
 
@@ -127,6 +128,20 @@ def test_accuracies_are_those_of_the_plain_linear_classifier() -> None:
         assert point.nb_samples == len(x)
         assert point.confidence_interval[0] <= point.value <= point.confidence_interval[1]
     assert "plain classifier" in found.settings["ceilings and accuracies"]
+
+
+def test_what_was_wrong_at_a_smaller_radius_stays_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, w = mixture(120)
+
+    def failing(_: Any, attack: Any, inputs: Any, labels: Any, *, random_state: int) -> Accuracy:
+        return Accuracy.of(np.arange(len(labels)) % 2 == (attack.eps > 0.5))
+
+    monkeypatch.setattr(module, "attacked_accuracy", failing)
+    clean = np.where(y == 0, 1, -1) * (x @ w) > 0
+    points = curve(x, w, y, eps=(0.0, 0.3, 0.6), max_iter=1).accuracies["PGD-20"]
+    assert np.array_equal(points[0].correct, clean)
+    assert np.array_equal(points[1].correct, clean & (np.arange(120) % 2 == 0))
+    assert not points[2].correct.any()
 
 
 def test_without_labels_there_are_no_accuracies() -> None:
