@@ -36,7 +36,8 @@ PROBES: dict[str, tuple[str, type[StepTrainer]]] = {
 HIDDEN = 200  # units of the MLP, as in https://arxiv.org/abs/2002.11798
 SPEAK_OF = (
     "the floor is an accuracy without noise under one attack, which a stronger attack may lower; the ceiling holds for "
-    "heads behind the noise, and its information is of all samples given"
+    "heads behind the noise; its information, and the accuracy measured behind the noise, are of all samples given, "
+    "those that trained the head included"
 )
 
 
