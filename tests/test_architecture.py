@@ -17,7 +17,7 @@ ROOT = Path(art_mi.__file__).parent
 LAYERS = (
     "bounds preprocessing critics copula reading channels risk threat intervals results distributions splits datasets "
     "models losses rules",
-    "bridge representations",
+    "bridge finished representations",
     "attacks fitting estimation",
     "metrics evaluation trainers",
     "report",

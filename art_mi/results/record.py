@@ -62,8 +62,8 @@ class ModelRecord(Result):
         if self.images:
             packed = io.BytesIO()
             np.savez_compressed(packed, allow_pickle=False, **dict(self.images))
-            _replace(out / IMAGES, packed.getvalue())
-        _replace(out / RECORD, f"{self.to_json()}\n".encode())
+            replace_file(out / IMAGES, packed.getvalue())
+        replace_file(out / RECORD, f"{self.to_json()}\n".encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> ModelRecord:
@@ -87,7 +87,12 @@ class ModelRecord(Result):
             raise ValueError(f"`folder` must hold a readable {IMAGES}, got {str(folder)!r}: {error}.") from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole: at every moment `path` holds what it held or what is new.
+
+    :param path: In a folder that exists.
+    :param content: What it is to hold.
+    """
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(content)
     os.replace(part, path)

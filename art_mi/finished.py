@@ -1,0 +1,114 @@
+"""What long work has finished is kept in a folder, so that a second call goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from art_mi.results.record import replace_file
+
+if TYPE_CHECKING:
+    from art.estimators.classification import PyTorchClassifier
+
+
+class Finished:
+    """Finished parts of one piece of work by name: a JSON file each, under `finished` in a folder.
+
+    A part that other weights, data or settings gave, or whose file is damaged, counts as not finished.
+    """
+
+    def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
+        """Open what was finished.
+
+        :param folder: Where parts are kept, created by the first of them; None keeps nothing.
+        :param fingerprint: Of the work, from :func:`fingerprint`.
+        """
+        self.folder = None if folder is None else Path(folder) / "finished"
+        self.fingerprint = fingerprint
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """A finished part.
+
+        :param name: Its name.
+        :return: What :meth:`put` was given; None if it is not finished.
+        """
+        if self.folder is None:
+            return None
+        try:
+            kept = json.loads(self._path(name).read_text(encoding="utf-8"))
+            found: dict[str, Any] | None = kept["part"] if kept["fingerprint"] == self.fingerprint else None
+            return found
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, name: str, part: Mapping[str, Any]) -> None:
+        """Keep a finished part; its file is replaced whole or not at all.
+
+        :param name: Its name.
+        :param part: Values that JSON has, as a result's `to_dict` gives them.
+        :raises TypeError: If a value is none of these.
+        :raises ValueError: If a number is not finite.
+        """
+        content = {"name": name, "fingerprint": self.fingerprint, "part": dict(part)}
+        text = json.dumps(content, indent=2, allow_nan=False)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(self._path(name), f"{text}\n".encode())
+
+    def _path(self, name: str) -> Path:
+        assert self.folder is not None
+        readable = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:60]
+        return self.folder / f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:12]}.json"
+
+
+def fingerprint(classifier: PyTorchClassifier, x: Any, y: Any, settings: Mapping[str, Any]) -> str:
+    """Digest of all that a piece of work depends on: two that agree have the same results.
+
+    Code is not part of it: a `forward` that was rewritten over the same weights goes unnoticed.
+
+    :param classifier: Its weights, buffers, architecture, clip values and preprocessing count.
+    :param x: Inputs, array or tensor.
+    :param y: Labels, array or tensor; None for none.
+    :param settings: Everything else; numbers, text, arrays, and nestings of them.
+    :return: 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, value in classifier.model.state_dict().items():
+        _add(digest, name, value)
+    for name, value in (("x", x), ("y", y)):
+        _add(digest, name, value)
+    preprocessing = [
+        (type(step).__name__, {name: value for name, value in vars(step).items() if not name.startswith("_")})
+        for step in classifier.preprocessing_operations
+    ]  # what is private are caches, filled by the first prediction
+    rest = {
+        "model": str(classifier.model),
+        "clip_values": classifier.clip_values,
+        "preprocessing": preprocessing,
+        "settings": settings,
+    }
+    digest.update(json.dumps(rest, sort_keys=True, default=_plain).encode())
+    return digest.hexdigest()
+
+
+def _add(digest: Any, name: str, value: Any) -> None:
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().contiguous().flatten()
+        kind, content = f"{value.dtype} {tuple(value.shape)}", flat.view(torch.uint8).numpy()  # numpy has no bfloat16
+    else:
+        array = np.asarray(value)
+        kind, content = f"{array.dtype} {array.shape}", np.ascontiguousarray(array)
+    digest.update(f"{name} {kind}".encode())
+    digest.update(content.tobytes())
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic | Tensor) else str(value)
