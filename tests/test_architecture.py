@@ -24,7 +24,7 @@ LAYERS = (
     "demo cli",
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
-ATTACKS = ("attacks.tensor_attack", "attacks.langevin", "attacks.worst_case_mi")
+ATTACKS = ("attacks.tensor_attack", "attacks.langevin", "attacks.margin", "attacks.worst_case_mi")
 MAY_IMPORT_ART = ("bridge", *ATTACKS, "metrics", "evaluation", "trainers", "demo", "cli")
 RESULTS = "art_mi.results.vulnerability"
 RANDOMNESS = "art_mi.trainers.randomness"  # the one place that seeds the global generators, and puts them back
