@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,23 +45,73 @@ def representation(classifier: PyTorchClassifier, layer: str | None = None) -> I
     :raises ValueError: If `layer` is unknown, or was not run in a forward pass.
     :raises TypeError: If the layer's output is not a tensor.
     """
+    if layer is None:
+        with evaluating(classifier.model):
+            yield lambda x: _rows(outputs(classifier, x), x, "the model's output")
+        return
+    with layer_outputs(classifier, (layer,)) as at_layers:
+        yield lambda x: at_layers(x)[layer]
+
+
+@contextmanager
+def layer_outputs(
+    classifier: PyTorchClassifier, layers: Iterable[str]
+) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+    """The map from raw inputs to the outputs of several layers, in one forward pass, as :func:`representation`.
+
+    Of a layer that runs several times the last output counts.
+
+    :param classifier: Checked by :func:`check_classifier`.
+    :param layers: Dotted names of submodules.
+    :return: Context manager that yields the map from `(n, ...)` to `(n, d)` by layer.
+    :raises ValueError: If a layer is unknown, or was not run in a forward pass.
+    :raises TypeError: If a layer's output is not a tensor.
+    """
     with ExitStack() as stack:
         stack.enter_context(evaluating(classifier.model))
-        if layer is None:
-            yield lambda x: _rows(outputs(classifier, x), x, "the model's output")
-            return
-        seen = stack.enter_context(watching(classifier.model, layer))
+        seen = {layer: stack.enter_context(watching(classifier.model, layer)) for layer in layers}
 
-        def at_layer(x: Tensor) -> Tensor:
+        def at_layer(layer: str, x: Tensor) -> Tensor:
+            if not seen[layer]:
+                raise ValueError(f"`layer` must be run by the model's forward pass, {layer!r} was not.")
+            return _rows(seen[layer][-1], x, f"layer {layer!r}")
+
+        def at_layers(x: Tensor) -> dict[str, Tensor]:
             try:
                 outputs(classifier, x)
-                if not seen:
-                    raise ValueError(f"`layer` must be run by the model's forward pass, {layer!r} was not.")
-                return _rows(seen[-1], x, f"layer {layer!r}")
+                return {layer: at_layer(layer, x) for layer in seen}
             finally:
-                seen.clear()
+                for found in seen.values():
+                    found.clear()
 
-        yield at_layer
+        yield at_layers
+
+
+@contextmanager
+def running(model: nn.Module) -> Iterator[list[nn.Module]]:
+    """Collects the modules that finish their forward pass while the context lasts, in that order.
+
+    :param model: Any module.
+    """
+    ran = list[nn.Module]()
+    with ExitStack() as stack:
+        for module in model.modules():
+            hook = module.register_forward_hook(lambda module, *_: ran.append(module))
+            stack.callback(hook.remove)
+        yield ran
+
+
+def running_order(classifier: PyTorchClassifier, x: Tensor) -> dict[str, bool]:
+    """Names of the submodules that run, in the order in which they end last, and whether none runs inside them.
+
+    :param classifier: Checked by :func:`check_classifier`.
+    :param x: A few raw inputs `(n, ...)`.
+    """
+    with evaluating(classifier.model), running(classifier.model) as ran, torch.no_grad():
+        outputs(classifier, x)
+    names = {module: name for name, module in classifier.model.named_modules() if name}
+    last = [module for module in reversed(dict.fromkeys(reversed(ran))) if module in names]
+    return {names[module]: not any(inner in last for inner in list(module.modules())[1:]) for module in last}
 
 
 @contextmanager
@@ -117,14 +167,10 @@ def encoder(classifier: PyTorchClassifier, layer: str | None) -> Encoder:
     :param classifier: Checked by :func:`check_classifier`.
     :param layer: Dotted name; None for the whole model.
     """
-    model, ran = classifier.model, list[nn.Module]()
-    with ExitStack() as stack:
-        represent = stack.enter_context(representation(classifier, layer))
+    model = classifier.model
+    with representation(classifier, layer) as represent, running(model) as ran:
         wanted = [parameter.requires_grad_() for parameter in model.parameters()]
         end = model if layer is None else named_layer(model, layer)
-        for module in model.modules():
-            hook = module.register_forward_hook(lambda module, *_: ran.append(module))
-            stack.callback(hook.remove)
         z = represent(torch.zeros(2, *classifier.input_shape, device=classifier.device))
         used = torch.autograd.grad(z.sum(), wanted, allow_unused=True)
     parameters = tuple(p for p, grad in zip(wanted, used, strict=True) if grad is not None)

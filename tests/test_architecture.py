@@ -20,12 +20,13 @@ LAYERS = (
     "bridge finished representations",
     "attacks fitting estimation",
     "metrics evaluation trainers",
+    "backbone",
     "report",
     "demo cli",
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 ATTACKS = ("attacks.tensor_attack", "attacks.langevin", "attacks.margin", "attacks.worst_case_mi")
-MAY_IMPORT_ART = ("bridge", *ATTACKS, "metrics", "evaluation", "trainers", "demo", "cli")
+MAY_IMPORT_ART = ("bridge", *ATTACKS, "metrics", "evaluation", "trainers", "backbone", "demo", "cli")
 RESULTS = "art_mi.results.vulnerability"
 RANDOMNESS = "art_mi.trainers.randomness"  # the one place that seeds the global generators, and puts them back
 

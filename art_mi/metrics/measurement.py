@@ -95,6 +95,18 @@ class Problem:
         runs = (ascend(objective, x, self.ball, eps_step=size, max_iter=steps, start=start) for start in starts)
         return best_of(objective, runs)
 
+    def settings(self) -> dict[str, Any]:
+        """Threat model and attack, as results show them."""
+        return {
+            "norm": float(self.ball.norm),
+            "eps": self.ball.eps,
+            "eps_step": self.eps_step if self.eps_step is not None else "5 eps / max_iter, falling linearly to 0",
+            "max_iter": self.max_iter,
+            "num_random_init": self.num_random_init,
+            "batch_size": self.batch_size,
+            "clip_values": None if self.ball.clip_values is None else [v.tolist() for v in self.ball.clip_values],
+        }
+
     def progress(self, steps: Iterable[T], description: str) -> Iterable[T]:
         """The same steps behind a progress bar."""
         return tqdm(steps, desc=description, leave=False, disable=not self.verbose)

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from art_mi.attacks.information import noisy_information
-from art_mi.channels import ChannelReading, draw_noise, overall_std, read_channel
+from art_mi.channels import ChannelReading, draw_noise, gaussian_ratios, lower_bound, overall_std, read_channel
 from art_mi.intervals import bootstrap, percentile_interval
 from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
 from art_mi.representations import in_batches, noisy_outputs
@@ -24,6 +25,7 @@ from art_mi.results import Flag, MIEstimate
 
 BLOCK = 1024  # samples whose perturbations are sought jointly
 WIDE = 0.2
+LOG_LEVELS = 14.0  # noise from a millionth to a million times the representation's scale
 
 BIAS = "low where the attack is weak; two-sided otherwise"
 CEILING = (
@@ -49,20 +51,84 @@ def measure(problem: Problem, noise_std: Sequence[float], noise: str) -> list[Me
 
 
 def _measure_at(problem: Problem, z: Tensor, level: float, sigma: float, noise: str) -> Measurement:
-    def read(z: Tensor) -> ChannelReading:
-        # Other blocks and other noise than the attack's, the same for clean and moved inputs
-        fresh = torch.Generator(z.device).manual_seed(problem.random_state + 1)
-        return read_channel(z, sigma, noise=noise, y=problem.y, generator=fresh, block=BLOCK)
-
-    normal_reading = read(z)
-    normal = worst = _estimate(problem, normal_reading)
-    reading, x_adv = normal_reading, problem.x
+    normal = worst = read(problem, z, sigma, noise)
+    x_adv = problem.x
     if problem.ball.eps > 0:
         moved = worst_inputs(problem, sigma)
-        moved_reading = read(in_batches(problem.represent, moved, problem.batch_size))
-        if (moved_reading.upper, moved_reading.lower) < (normal_reading.upper, normal_reading.lower):
-            reading, x_adv = moved_reading, moved
-            worst = _estimate(problem, reading)
+        reading = read(problem, in_batches(problem.represent, moved, problem.batch_size), sigma, noise)
+        if says_less(reading, normal):
+            worst, x_adv = reading, moved
+    return measurement(problem, normal, worst, x_adv, level=level, sigma=sigma, noise=noise)
+
+
+def read(problem: Problem, z: Tensor, sigma: float, noise: str = "gaussian") -> ChannelReading:
+    """Information of representations of all samples, clean or moved, seen through noise.
+
+    :param problem: Gives labels and seed.
+    :param z: Representations `(n, d)`.
+    :param sigma: Standard deviation of the noise in the units of the representation.
+    :param noise: `"gaussian"` or `"uniform"`.
+    """
+    # Other blocks and other noise than the attack's, the same for clean and moved inputs
+    fresh = torch.Generator(z.device).manual_seed(problem.random_state + 1)
+    return read_channel(z, sigma, noise=noise, y=problem.y, generator=fresh, block=BLOCK)
+
+
+def half_way_noise(problem: Problem, z: Tensor) -> float:
+    """The noise through which representations of clean inputs say half of what they say without any.
+
+    Without noise they say log n where no two of the n samples are equal, whatever their width and scale. Half-way
+    neither that ceiling nor the noise hides what an attack takes away, and layers are comparable: each starts with as
+    much.
+
+    :param problem: Gives the seed.
+    :param z: Representations `(n, d)` of the clean inputs.
+    :return: Standard deviation in the units of the representation.
+    """
+    generator = torch.Generator(z.device).manual_seed(problem.random_state)
+    scale = overall_std(z)
+    z = z[torch.randperm(len(z), generator=generator, device=z.device)[:BLOCK]].double() / scale
+    still = gaussian_ratios(z, torch.zeros_like(z))
+    tilts = [gaussian_ratios(z, draw_noise("gaussian", z.shape, generator, z)) - still for _ in range(2)]
+
+    def information(log_level: float) -> float:
+        level = math.exp(log_level)
+        draws = (still / level**2 + sign * tilt / level for tilt in tilts for sign in (1, -1))
+        return float(torch.stack([lower_bound(draw).mean() for draw in draws]).mean())
+
+    wanted = information(-LOG_LEVELS) / 2
+    log_level: float = brentq(lambda level: information(level) - wanted, -LOG_LEVELS, LOG_LEVELS, xtol=1e-3)
+    return math.exp(log_level) * scale
+
+
+def says_less(reading: ChannelReading, other: ChannelReading) -> bool:
+    """Whether one reading is a worse case than another."""
+    return (reading.upper, reading.lower) < (other.upper, other.lower)
+
+
+def measurement(
+    problem: Problem,
+    normal: ChannelReading,
+    worst: ChannelReading,
+    x_adv: Tensor,
+    *,
+    level: float,
+    sigma: float,
+    noise: str = "gaussian",
+) -> Measurement:
+    """What two readings of the same samples amount to.
+
+    :param problem: What was measured.
+    :param normal: Reading on the clean inputs.
+    :param worst: Reading on the worst inputs found; `normal` itself where none were worse.
+    :param x_adv: Those inputs `(n, ...)`.
+    :param level: Noise level relative to the clean representation.
+    :param sigma: Standard deviation of the noise in the units of the representation.
+    :param noise: `"gaussian"` or `"uniform"`.
+    """
+    clean = moved = estimate(problem, normal)
+    if worst is not normal:
+        moved = estimate(problem, worst)
     accuracy = None
     if problem.y is not None:
         draw = partial(_scaled_noise, noise, sigma, problem.generator())
@@ -70,37 +136,53 @@ def _measure_at(problem: Problem, z: Tensor, level: float, sigma: float, noise: 
             predicted = in_batches(noisy, x_adv, problem.batch_size).argmax(1)
         accuracy = float((predicted == problem.y).float().mean())
     return Measurement(
-        normal=normal,
-        worst_case=worst,
-        vulnerability=difference(normal, worst, BIAS, attacked=problem.ball.eps > 0),
-        ceiling_information=reading.upper,
+        normal=clean,
+        worst_case=moved,
+        vulnerability=difference(clean, moved, BIAS, attacked=problem.ball.eps > 0),
+        ceiling_information=worst.upper,
         ceiling_direction=CEILING,
-        label_information=reading.label,
+        label_information=worst.label,
         measured_accuracy=accuracy,
         settings={"noise": noise, "noise_std": level, "noise_std_absolute": sigma},
     )
 
 
-def worst_inputs(problem: Problem, sigma: float) -> Tensor:
+def worst_inputs(problem: Problem, sigma: float, *, start: Tensor | None = None) -> Tensor:
     """Perturbed inputs `(n, ...)` on which the representation seen through Gaussian noise says least.
 
     :param problem: What to attack.
     :param sigma: Standard deviation of the noise in the units of the representation.
+    :param start: Where to start inside the balls; the clean inputs by default.
     """
     generator = problem.generator()
     objective = noisy_information(problem.joint, sigma, generator)
-    x_adv, n = problem.x.clone(), len(problem.x)
-    blocks = torch.randperm(n, generator=generator, device=x_adv.device).tensor_split(math.ceil(n / BLOCK))
-    for index in problem.progress(blocks, f"worst case at sigma {sigma:.3g}"):
-        x_adv[index] = problem.attack(objective, problem.x[index], generator)
+    x_adv = problem.x.clone()
+    for index in problem.progress(blocks(problem, generator), f"worst case at sigma {sigma:.3g}"):
+        first = None if start is None else start[index]
+        x_adv[index] = problem.attack(objective, problem.x[index], generator, start=first)
     return x_adv
+
+
+def blocks(problem: Problem, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Numbers of the samples that move jointly, in random order.
+
+    :param problem: Gives the samples.
+    :param generator: Source of the order.
+    """
+    n = len(problem.x)
+    return torch.randperm(n, generator=generator, device=problem.x.device).tensor_split(math.ceil(n / BLOCK))
 
 
 def _scaled_noise(noise: str, sigma: float, generator: torch.Generator, z: Tensor) -> Tensor:
     return sigma * draw_noise(noise, z.shape, generator, z)
 
 
-def _estimate(problem: Problem, reading: ChannelReading) -> MIEstimate:
+def estimate(problem: Problem, reading: ChannelReading) -> MIEstimate:
+    """A reading with its interval and its flags.
+
+    :param problem: Gives number of samples and seed.
+    :param reading: What was read.
+    """
     n = len(problem.x)
     finite = math.isfinite(reading.upper)
     replicates, above = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,15 @@ from art.evaluations.evaluation import Evaluation
 from torch import Tensor
 
 from art_mi import bridge, representations
-from art_mi.channels import RATIOS, entropy
+from art_mi.channels import RATIOS
 from art_mi.metrics import critic, noisy, quantised
+from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.measurement import FEWEST_PAIRS, Measurement, Problem
-from art_mi.results import UNITS, Flag, RepresentationVulnerability
-from art_mi.risk import adversarial_accuracy_upper_bound
+from art_mi.results import UNITS, RepresentationVulnerability
 from art_mi.rules import NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of
 from art_mi.threat import NormBall
 
 METHODS = ("noisy", "critic", "quantised")
-SOUND = (("label_aware", "noisy"), ("label_aware", "quantised"))
 ATTACKS = (ProjectedGradientDescent, ProjectedGradientDescentPyTorch)
 
 
@@ -149,6 +149,29 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :raises TypeError: If `classifier` is not an ART `PyTorchClassifier` or `x` not numeric.
         :raises ValueError: If an argument breaks its rule; the message names it.
         """
+        with self.problem(classifier, x, y) as problem:
+            blind = representations.blind_fraction(problem.represent, problem.x, self.batch_size, self.random_state)
+            results = [
+                conclude(problem, measured, self.method, blind, self.robust_accuracy)
+                for measured in self._measure(problem)
+            ]
+        first = results[0]
+        if len(results) > 1:
+            first = RepresentationVulnerability(**{**vars(first), "sweep": tuple(results)})
+        return first.in_unit(self.unit)
+
+    __call__ = evaluate
+
+    @contextmanager
+    def problem(self, classifier: PyTorchClassifier, x: Any, y: Any = None) -> Iterator[Problem]:
+        """What is to be measured, checked; the classifier is in evaluation mode while the context lasts.
+
+        :param classifier: As for :meth:`evaluate`.
+        :param x: As for :meth:`evaluate`.
+        :param y: As for :meth:`evaluate`.
+        :raises TypeError: As for :meth:`evaluate`.
+        :raises ValueError: As for :meth:`evaluate`.
+        """
         bridge.check_classifier(classifier)
         if self.layer is not None:
             representations.named_layer(classifier.model, self.layer)
@@ -160,7 +183,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         if self.method == "critic":
             critic.split_for(inputs, self.random_state)
         with representations.representation(classifier, self.layer) as represent:
-            problem = Problem(
+            representations.check_representation(representations.in_batches(represent, inputs, self.batch_size))
+            yield Problem(
                 classifier=classifier,
                 layer=self.layer,
                 represent=represent,
@@ -174,15 +198,6 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
                 random_state=self.random_state,
                 verbose=self.verbose,
             )
-            representations.check_representation(representations.in_batches(represent, inputs, self.batch_size))
-            blind = representations.blind_fraction(represent, inputs, self.batch_size, self.random_state)
-            results = [self._result(problem, measured, blind) for measured in self._measure(problem)]
-        first = results[0]
-        if len(results) > 1:
-            first = RepresentationVulnerability(**{**vars(first), "sweep": tuple(results)})
-        return first.in_unit(self.unit)
-
-    __call__ = evaluate
 
     def _measure(self, problem: Problem) -> list[Measurement]:
         if self.method == "noisy":
@@ -190,44 +205,6 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         if self.method == "critic":
             return [critic.measure(problem, self.critic_options)]
         return [quantised.measure(problem, self.codes, self.max_codes)]
-
-    def _result(self, problem: Problem, measured: Measurement, blind: float) -> RepresentationVulnerability:
-        ceilings = _ceilings(problem, measured)
-        flags = set(measured.vulnerability.flags)
-        if blind > 0.01 and problem.ball.eps > 0:
-            flags.add(Flag.ZERO_GRADIENT)
-        slack = 3 * math.sqrt(0.25 / len(problem.x))
-        accuracies = [a for a in (measured.measured_accuracy, self.robust_accuracy) if a is not None]
-        # The published form holds for uniform labels only, and a critic's label information errs downward.
-        sound = [v for name, v in ceilings.items() if name == "exact" or (name, self.method) in SOUND]
-        if any(accuracy > min(sound) + slack for accuracy in accuracies):
-            flags.add(Flag.CONTRADICTION)
-        settings = {
-            "norm": float(problem.ball.norm),
-            "eps": self.eps,
-            "eps_step": self.eps_step if self.eps_step is not None else "5 eps / max_iter, falling linearly to 0",
-            "max_iter": self.max_iter,
-            "num_random_init": self.num_random_init,
-            "batch_size": self.batch_size,
-            "clip_values": None if problem.ball.clip_values is None else [v.tolist() for v in problem.ball.clip_values],
-            "blind_fraction": blind,
-            **measured.settings,
-        }
-        return RepresentationVulnerability(
-            normal=measured.normal,
-            worst_case=measured.worst_case,
-            vulnerability=measured.vulnerability,
-            accuracy_ceiling=ceilings["exact"],
-            ceilings=ceilings,
-            ceiling_direction=measured.ceiling_direction
-            + ("" if problem.y is not None else "; labels are taken as uniform, since none were given"),
-            method=self.method,
-            layer=self.layer,
-            flags=tuple(flag for flag in Flag if flag in flags),
-            settings=settings,
-            measured_accuracy=measured.measured_accuracy,
-            own_critic=measured.own_critic,
-        )
 
 
 def representation_vulnerability(classifier: PyTorchClassifier, x: Any, y: Any = None, **kwargs: Any) -> float:
@@ -247,23 +224,3 @@ def representation_vulnerability(classifier: PyTorchClassifier, x: Any, y: Any =
         if name not in known:
             raise TypeError(f"`{name}` must be an argument of WorstCaseMIEstimator: {', '.join(known)}.")
     return WorstCaseMIEstimator(**kwargs).evaluate(classifier, x, y).vulnerability.value
-
-
-def _ceilings(problem: Problem, measured: Measurement) -> dict[str, float]:
-    """Accuracy ceilings by form. With labels H(Y) is counted; without, labels are taken as uniform."""
-    nb_classes = problem.classifier.nb_classes
-    label_entropy = None
-    if problem.y is not None:
-        label_entropy = entropy(problem.y.bincount(minlength=nb_classes).cpu().numpy())
-    ceilings = {
-        "exact": adversarial_accuracy_upper_bound(
-            measured.ceiling_information, nb_classes, label_entropy=label_entropy
-        ),
-    }
-    if label_entropy is None or label_entropy > 0.99 * math.log(nb_classes):  # theorem 3.4 is for uniform labels
-        ceilings["published"] = adversarial_accuracy_upper_bound(measured.ceiling_information, nb_classes, "published")
-    if measured.label_information is not None:
-        ceilings["label_aware"] = adversarial_accuracy_upper_bound(
-            measured.label_information, nb_classes, label_entropy=label_entropy
-        )
-    return ceilings

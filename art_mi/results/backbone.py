@@ -30,8 +30,7 @@ class BackboneReport(Result):
     :param probes: Heads by name: `"SLF"` and `"ALF"`, linear heads trained on clean and on adversarial inputs, and
         `"standard MLP"` and `"robust MLP"`.
     :param best: Name of the probe of highest accuracy under attack, chosen on samples of its own.
-    :param representation: Information and vulnerability of the encoder's output, whose `accuracy_ceiling` is the
-        ceiling.
+    :param representation: Information and vulnerability of the encoder's output.
     :param verdict: One line.
     :param settings: Everything needed to repeat it.
     """
@@ -41,6 +40,12 @@ class BackboneReport(Result):
     representation: RepresentationVulnerability
     verdict: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ceiling(self) -> float:
+        """Accuracy that no head on the noisy representation exceeds: the lower of its exact and label-aware ceilings."""
+        ceilings = self.representation.ceilings
+        return min(ceilings["exact"], ceilings.get("label_aware", 1.0))
 
     @property
     def floor(self) -> Accuracy:

@@ -1,0 +1,70 @@
+"""From what a method measured to the result: ceilings, flags and settings."""
+
+from __future__ import annotations
+
+import math
+
+from art_mi.channels import entropy
+from art_mi.metrics.measurement import Measurement, Problem
+from art_mi.results import Flag, RepresentationVulnerability
+from art_mi.risk import adversarial_accuracy_upper_bound
+
+SOUND = (("label_aware", "noisy"), ("label_aware", "quantised"))
+
+
+def conclude(
+    problem: Problem, measured: Measurement, method: str, blind: float, robust_accuracy: float | None = None
+) -> RepresentationVulnerability:
+    """The result of a measurement.
+
+    :param problem: What was measured.
+    :param measured: What was found.
+    :param method: Name of the method that found it.
+    :param blind: Share in [0, 1] of samples on which no gradient reaches the input.
+    :param robust_accuracy: Accuracy in [0, 1] measured elsewhere, to hold against the ceiling.
+    """
+    ceilings = _ceilings(problem, measured)
+    flags = set(measured.vulnerability.flags)
+    if blind > 0.01 and problem.ball.eps > 0:
+        flags.add(Flag.ZERO_GRADIENT)
+    slack = 3 * math.sqrt(0.25 / len(problem.x))
+    accuracies = [a for a in (measured.measured_accuracy, robust_accuracy) if a is not None]
+    # The published form holds for uniform labels only, and a critic's label information errs downward.
+    sound = [v for name, v in ceilings.items() if name == "exact" or (name, method) in SOUND]
+    if any(accuracy > min(sound) + slack for accuracy in accuracies):
+        flags.add(Flag.CONTRADICTION)
+    return RepresentationVulnerability(
+        normal=measured.normal,
+        worst_case=measured.worst_case,
+        vulnerability=measured.vulnerability,
+        accuracy_ceiling=ceilings["exact"],
+        ceilings=ceilings,
+        ceiling_direction=measured.ceiling_direction
+        + ("" if problem.y is not None else "; labels are taken as uniform, since none were given"),
+        method=method,
+        layer=problem.layer,
+        flags=tuple(flag for flag in Flag if flag in flags),
+        settings={**problem.settings(), "blind_fraction": blind, **measured.settings},
+        measured_accuracy=measured.measured_accuracy,
+        own_critic=measured.own_critic,
+    )
+
+
+def _ceilings(problem: Problem, measured: Measurement) -> dict[str, float]:
+    """Accuracy ceilings by form. With labels H(Y) is counted; without, labels are taken as uniform."""
+    nb_classes = problem.classifier.nb_classes
+    label_entropy = None
+    if problem.y is not None:
+        label_entropy = entropy(problem.y.bincount(minlength=nb_classes).cpu().numpy())
+    ceilings = {
+        "exact": adversarial_accuracy_upper_bound(
+            measured.ceiling_information, nb_classes, label_entropy=label_entropy
+        ),
+    }
+    if label_entropy is None or label_entropy > 0.99 * math.log(nb_classes):  # theorem 3.4 is for uniform labels
+        ceilings["published"] = adversarial_accuracy_upper_bound(measured.ceiling_information, nb_classes, "published")
+    if measured.label_information is not None:
+        ceilings["label_aware"] = adversarial_accuracy_upper_bound(
+            measured.label_information, nb_classes, label_entropy=label_entropy
+        )
+    return ceilings

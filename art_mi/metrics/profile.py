@@ -1,0 +1,234 @@
+"""Vulnerability of every layer of a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor, nn
+
+from art_mi.channels import ChannelReading, overall_std
+from art_mi.finished import Finished, fingerprint
+from art_mi.metrics import noisy
+from art_mi.metrics.conclusion import conclude
+from art_mi.metrics.keeping import packed, packed_reading, unpacked, unpacked_reading
+from art_mi.metrics.measurement import Problem
+from art_mi.metrics.worst_case_mi import WorstCaseMIEstimator
+from art_mi.representations import (
+    blind_fraction,
+    check_representation,
+    layer_outputs,
+    named_layer,
+    representation,
+    running_order,
+)
+from art_mi.results import LayerProfile
+from art_mi.rules import POSITIVE, check, or_none
+
+CHOICE = (
+    "the lowest reading on the clean inputs and under the attacks on all groups; choice and reading share samples and "
+    "noise, which makes it low by less than the interval is wide"
+)
+EQUAL = "half of what each layer says without noise, so that layers start alike and their drops compare"
+
+
+def layer_profile(
+    classifier: PyTorchClassifier,
+    x: Any,
+    y: Any = None,
+    *,
+    eps: float,
+    layers: str | Sequence[str] = "all",
+    norm: float | str = math.inf,
+    eps_step: float | None = None,
+    max_iter: int = 20,
+    num_random_init: int = 0,
+    batch_size: int = 256,
+    noise_std: float | None = None,
+    out: str | Path | None = None,
+    random_state: int = 0,
+    verbose: bool = True,
+) -> LayerProfile:
+    """Normal and worst-case information of every layer, each seen through Gaussian noise of its own.
+
+    A layer with weights and the weightless ones after it form a group, whose first layer is attacked. Which inputs an
+    attacker may choose does not depend on the layer, so every layer is read on the inputs found for every group, and
+    its worst case is the lowest reading: none lies below the least possible, so the lowest is the nearest to it. One
+    pass over a set of inputs serves all layers. All estimates share samples, resamples and blocks, so that differences
+    are paired.
+
+    Behind noise of one level a later layer knows no more than an earlier one only where that noise is added once, at
+    the earlier one. Here each layer has its own, so that information may rise with depth.
+
+    The outputs of all layers on all samples are in memory at once: name a few `layers` of a large network.
+
+    | Paper link: https://arxiv.org/abs/2002.11798 (definition 3.1, for each layer)
+
+    :param classifier: ART `PyTorchClassifier`; its modes, weights and hooks are as before afterwards.
+    :param x: Raw inputs `(n, *input_shape)`, at least 100: array, tensor or `DataLoader`.
+    :param y: Index `(n,)` or one-hot labels, for the label-aware ceiling and the accuracy behind the noise.
+    :param eps: Radius in raw input units.
+    :param layers: Dotted names, or `"all"`: every module that runs no other, but for those that give no tensor with a
+        row a sample, a constant, or what the one before gives; `settings["left_out"]` says which and why.
+    :param norm: inf (or `"inf"`), 2 or 1.
+    :param eps_step: Step size in raw input units; by default it falls linearly from 5 eps / max_iter to zero.
+    :param max_iter: Steps of an attack.
+    :param num_random_init: Random starts beside the one at the clean input.
+    :param batch_size: Most samples through the network at once.
+    :param noise_std: Noise level relative to a layer's overall standard deviation on the clean inputs, as in
+        :class:`.WorstCaseMIEstimator`. A wide layer adds up so many units that no such noise hides anything; by default
+        the noise is therefore chosen for each layer, such that it says half of what it says without.
+    :param out: Folder that keeps what was found for each group; a second call goes on from there.
+    :param random_state: Seed.
+    :param verbose: Show progress bars.
+    :raises TypeError: If an argument is of another type, or a named layer gives no tensor.
+    :raises ValueError: If an argument breaks its rule; the message names it.
+    """
+    check("noise_std", noise_std, or_none(POSITIVE))
+    estimator = WorstCaseMIEstimator(
+        eps,
+        norm=norm,
+        eps_step=eps_step,
+        max_iter=max_iter,
+        num_random_init=num_random_init,
+        batch_size=batch_size,
+        random_state=random_state,
+        verbose=verbose,
+    )
+    with estimator.problem(classifier, x, y) as problem:
+        clean, left_out = _clean_outputs(problem, layers)
+        sigmas = {layer: _noise(problem, z, noise_std) for layer, z in clean.items()}
+        scales = {layer: overall_std(z) for layer, z in clean.items()}
+        normal = {layer: noisy.read(problem, z, sigmas[layer]) for layer, z in clean.items()}
+        del clean
+        groups = _groups(classifier.model, normal)
+        settings = {
+            **problem.settings(),
+            "noise_std": EQUAL if noise_std is None else noise_std,
+            "random_state": random_state,
+            "groups": groups,
+        }
+        done = Finished(out, fingerprint(classifier, problem.x, problem.y, {"profile": "layers", **settings}))
+        found = {"": _Found(problem.x, normal)}
+        for group in problem.progress(groups if problem.ball.eps > 0 else [], "layers"):
+            found[group[0]] = _attack(problem, group[0], sigmas, done)
+        attacked = {layer: _worst(found, layer) for layer in normal}
+        results = {}
+        for layer, name in attacked.items():
+            at_layer = replace(problem, layer=layer)
+            level = sigmas[layer] / scales[layer]
+            worst = found[name]
+            measured = noisy.measurement(
+                at_layer, normal[layer], worst.readings[layer], worst.x_adv, level=level, sigma=sigmas[layer]
+            )
+            results[layer] = conclude(at_layer, measured, "noisy", _blind(at_layer))
+    return LayerProfile(results, attacked, {**settings, "worst case": CHOICE, "left_out": left_out})
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Inputs, and what every layer says on them."""
+
+    x_adv: Tensor
+    readings: Mapping[str, ChannelReading]
+
+
+def _worst(found: Mapping[str, _Found], layer: str) -> str:
+    """Name of the layer whose attack is the worst for a layer; empty where none is worse than the clean inputs."""
+    best = ""
+    for name, candidate in found.items():
+        if noisy.says_less(candidate.readings[layer], found[best].readings[layer]):
+            best = name
+    return best
+
+
+def _attack(problem: Problem, layer: str, sigmas: Mapping[str, float], done: Finished) -> _Found:
+    """What an attack on one layer finds, and what it does to all."""
+    part = f"layers: attack on {layer}"
+    if (kept := done.get(part)) is not None:
+        readings = {name: unpacked_reading(content) for name, content in kept["readings"].items()}
+        return _Found(unpacked(kept["x_adv"], problem.x), readings)
+    with representation(problem.classifier, layer) as represent:
+        x_adv = noisy.worst_inputs(replace(problem, layer=layer, represent=represent), sigmas[layer])
+    outputs = _outputs(problem, list(sigmas), x_adv)
+    readings = {name: noisy.read(problem, z, sigmas[name]) for name, z in outputs.items()}
+    content = {name: packed_reading(reading) for name, reading in readings.items()}
+    done.put(part, {"x_adv": packed(x_adv), "readings": content})
+    return _Found(x_adv, readings)
+
+
+def _noise(problem: Problem, z: Tensor, noise_std: float | None) -> float:
+    return noisy.half_way_noise(problem, z) if noise_std is None else noise_std * overall_std(z)
+
+
+def _blind(problem: Problem) -> float:
+    with representation(problem.classifier, problem.layer) as represent:
+        return blind_fraction(represent, problem.x, problem.batch_size, problem.random_state)
+
+
+def _clean_outputs(problem: Problem, layers: str | Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Outputs on the clean inputs by layer in running order, and why others are left out."""
+    order = running_order(problem.classifier, problem.x[:2])
+    if layers != "all":
+        names = _wanted(problem.classifier.model, layers, order)
+        clean = _outputs(problem, names, problem.x)
+        for z in clean.values():
+            check_representation(z)
+        return clean, {}
+    candidates, left_out = [], {}
+    for layer in (layer for layer, innermost in order.items() if innermost):
+        try:
+            _outputs(problem, [layer], problem.x[:2])
+            candidates.append(layer)
+        except (TypeError, ValueError) as error:
+            left_out[layer] = str(error)
+    kept: dict[str, Tensor] = {}
+    before, last = torch.empty(0), ""
+    for layer, z in _outputs(problem, candidates, problem.x).items():
+        try:
+            check_representation(z)
+        except ValueError as error:
+            left_out[layer] = str(error)
+            continue
+        if torch.equal(z, before):
+            left_out[layer] = f"It gives what layer {last!r} gives."
+            continue
+        kept[layer] = before = z
+        last = layer
+    if not kept:
+        raise ValueError(f"`layers` must be names, since no layer of the model can be read, got 'all': {left_out}.")
+    return kept, left_out
+
+
+def _wanted(model: nn.Module, layers: str | Sequence[str], order: Mapping[str, bool]) -> list[str]:
+    if isinstance(layers, str) or not all(isinstance(layer, str) for layer in layers):
+        raise TypeError(f"`layers` must be 'all' or a sequence of names, got {layers!r}.")
+    if not layers:
+        raise ValueError("`layers` must hold at least one name, got none.")
+    for layer in layers:
+        named_layer(model, layer)
+        if layer not in order:
+            raise ValueError(f"`layers` must be run by the model's forward pass, {layer!r} was not.")
+    return [layer for layer in order if layer in layers]
+
+
+def _outputs(problem: Problem, layers: Sequence[str], x: Tensor) -> dict[str, Tensor]:
+    """Outputs of all layers on all inputs, in one pass."""
+    with layer_outputs(problem.classifier, layers) as at_layers, torch.no_grad():
+        parts = [at_layers(part) for part in x.split(problem.batch_size)]
+    return {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
+
+
+def _groups(model: nn.Module, layers: Iterable[str]) -> list[list[str]]:
+    """Layers in running order, a new group beginning with each layer that has weights."""
+    groups: list[list[str]] = []
+    for layer in layers:
+        if not groups or next(named_layer(model, layer).parameters(), None) is not None:
+            groups.append([])
+        groups[-1].append(layer)
+    return groups
