@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
 from art_mi.bridge import evaluating
+from art_mi.randomness import isolated_randomness
 from art_mi.results import Accuracy
-from art_mi.trainers.randomness import isolated_randomness
 
 
 @contextmanager
@@ -33,6 +34,18 @@ def undisturbed(classifier: PyTorchClassifier, random_state: int) -> Iterator[No
             parameter.grad = grad
 
 
+def outputs(classifier: PyTorchClassifier, x: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
+    """The classifier's outputs in evaluation mode, everything left as found.
+
+    :param classifier: ART classifier.
+    :param x: Raw inputs `(n, *input_shape)`.
+    :param batch_size: Samples through the network at once.
+    """
+    with evaluating(classifier.model), torch.random.fork_rng(devices=[]):  # a loader draws from the global generator
+        out: NDArray[np.float32] = classifier.predict(x, batch_size=batch_size)
+    return out
+
+
 def accuracy(
     classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64], *, batch_size: int = 128
 ) -> Accuracy:
@@ -43,8 +56,7 @@ def accuracy(
     :param y: Index labels `(n,)`.
     :param batch_size: Samples through the network at once.
     """
-    with evaluating(classifier.model):
-        return Accuracy.of(classifier.predict(x, batch_size=batch_size).argmax(1) == y)
+    return Accuracy.of(outputs(classifier, x, batch_size).argmax(1) == y)
 
 
 def attacked_accuracy(

@@ -17,7 +17,7 @@ from art.utils import is_probability_array
 from tqdm.auto import tqdm
 
 from art_mi import bridge
-from art_mi.evaluation.accuracy import undisturbed
+from art_mi.evaluation.accuracy import outputs, undisturbed
 from art_mi.evaluation.attacks import BUILDERS, DEFAULT, Radii, attack_settings, named_attacks
 from art_mi.evaluation.masking import Correct, planned_checks
 from art_mi.evaluation.target import Target, own_ball
@@ -72,11 +72,12 @@ def evaluate_robustness(
     :raises TypeError: If an argument is of the wrong type.
     :raises ValueError: If an argument breaks its rule; the message names it.
     """
-    for name, value, rule in (("batch_size", batch_size, integer(1)), ("checks", checks, BOOLEAN)):
-        check(name, value, rule)
+    check("batch_size", batch_size, integer(1))
+    check("checks", checks, BOOLEAN)
+    check("verbose", verbose, BOOLEAN)
+    check("eps_l2", eps_l2, or_none(POSITIVE))
     target = _target(classifier, x, y, _ball(classifier, norm, eps), batch_size, random_state)
     clean = _clean(target)
-    check("eps_l2", eps_l2, or_none(POSITIVE))
     in_l2 = 0.3 * eps * math.sqrt(math.prod(target.x.shape[1:])) if eps_l2 is None else float(eps_l2)
     radii = Radii(float(target.ball.norm), target.ball.eps, in_l2, batch_size, random_state)
     with undisturbed(classifier, random_state):
@@ -127,7 +128,7 @@ def _target(
 
 def _clean(target: Target) -> Accuracy:
     """Clean accuracy of a classifier that attacks can make sense of."""
-    logits = target.outputs(target.x)
+    logits = outputs(target.classifier, target.x, target.batch_size)
     nb_classes = target.classifier.nb_classes
     if logits.ndim != 2 or logits.shape[1] != nb_classes or nb_classes < 2:
         raise ValueError(

@@ -11,8 +11,7 @@ from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
-from art_mi import bridge
-from art_mi.evaluation.accuracy import undisturbed
+from art_mi.evaluation.accuracy import outputs, undisturbed
 from art_mi.evaluation.attacks import attack_settings
 from art_mi.results import Accuracy, AttackedAccuracy
 from art_mi.threat import NORMS, NormBall
@@ -39,21 +38,12 @@ class Target:
     batch_size: int
     random_state: int
 
-    def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The classifier's outputs in evaluation mode.
-
-        :param x: Raw inputs `(n, *input_shape)`.
-        """
-        with bridge.evaluating(self.classifier.model):
-            out: NDArray[np.float32] = self.classifier.predict(x, batch_size=self.batch_size)
-        return out
-
     def correct(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Whether each of these inputs, in place of `self.x`, is classified correctly.
 
         :param x: Shape of `self.x`.
         """
-        right: NDArray[np.bool_] = self.outputs(x).argmax(1) == self.y
+        right: NDArray[np.bool_] = outputs(self.classifier, x, self.batch_size).argmax(1) == self.y
         return right
 
     def every(self, step: int) -> Target:
