@@ -10,7 +10,15 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_mi.bridge import evaluating, outputs
-from art_mi.representations import blind_fraction, in_batches, named_layer, noisy_outputs, representation
+from art_mi.representations import (
+    blind_fraction,
+    in_batches,
+    layer_outputs,
+    named_layer,
+    noisy_outputs,
+    representation,
+    running_order,
+)
 
 
 class Nested(nn.Module):
@@ -269,3 +277,51 @@ def test_only_the_samples_behind_a_dead_unit_are_blind() -> None:
     x = torch.tensor([[-1.0], [-2.0], [3.0], [4.0], [5.0]])
     assert blind_fraction(torch.relu, x, 2, 0) == 0.4
     assert not x.requires_grad
+
+
+def test_several_layers_are_read_in_one_forward_pass_as_each_alone() -> None:
+    art, x = nested(), images()
+    layers = ["features.1", "head.out", "features"]
+    calls: list[int] = []
+    count = art.model.register_forward_hook(lambda *call: calls.append(1))
+    with layer_outputs(art, layers) as function:
+        together = function(x)
+    count.remove()
+    assert len(calls) == 1
+    assert list(together) == layers
+    for layer in layers:
+        with representation(art, layer) as function:
+            assert torch.equal(together[layer], function(x))
+
+
+def test_reading_several_layers_leaves_the_classifier_as_it_came_even_after_an_error() -> None:
+    art = nested()
+    before = state(art.model)
+    with layer_outputs(art, ["features.1"]) as function:
+        function(images()[:2])
+    with pytest.raises(ValueError, match="'unused' was not"), layer_outputs(art, ["features.1", "unused"]) as function:
+        function(images())
+    with pytest.raises(RuntimeError, match="size"), layer_outputs(art, ["features.1"]) as function:
+        function(vectors())
+    assert state(art.model) == before
+
+
+class Twice(nn.Module):
+    """Runs its second module before its first, and its activation after each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late, self.early, self.activation = nn.Linear(4, 3), nn.Sequential(nn.Linear(5, 4)), nn.ReLU()
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.activation(self.late(self.activation(self.early(x))))
+        return out
+
+
+def test_layers_are_ordered_as_they_run_last_and_the_innermost_are_told() -> None:
+    art = classifier(Twice(), nb_classes=3)
+    before = state(art.model)
+    order = running_order(art, vectors())
+    assert list(order.items()) == [("early.0", True), ("early", False), ("late", True), ("activation", True)]
+    assert state(art.model) == before

@@ -66,11 +66,11 @@ def evaluate_robustness(
     :param batch_size: Samples attacked at once by attacks given by name.
     :param checks: Look for masked gradients; see :mod:`art_mi.evaluation.masking`.
     :param out: Folder in which each finished attack is kept. A second call on the same weights, data and settings goes
-        on from there.
+        on from there. Attacks of one's own are told apart by name, class and what is plain of their `attack_params`.
     :param random_state: Seed.
     :param verbose: Show a progress bar.
-    :raises TypeError: If an argument is of the wrong type.
-    :raises ValueError: If an argument breaks its rule; the message names it.
+    :raises TypeError: If `classifier` is not an ART `PyTorchClassifier`, an attack no ART attack, or data not numeric.
+    :raises ValueError: If an argument breaks its rule or the classifier gives probabilities; the message names it.
     """
     check("batch_size", batch_size, integer(1))
     check("checks", checks, BOOLEAN)

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import Tensor
 
-from art_mi.bridge import norm_ball
+from art_mi.bridge import norm_ball, outputs
 from art_mi.channels import ChannelReading, overall_std
-from art_mi.evaluation import accuracy, attacked_accuracy
+from art_mi.evaluation import attacked_accuracy
 from art_mi.finished import Finished, fingerprint
 from art_mi.metrics import noisy
 from art_mi.metrics.conclusion import conclude
@@ -154,9 +155,9 @@ def _correct(problem: Problem) -> NDArray[np.bool_]:
     """Which samples the plain classifier has right, under attack where the radius is positive; all without labels."""
     if problem.y is None:
         return np.ones(len(problem.x), dtype=bool)
-    x, y = problem.x.cpu().numpy(), problem.y.cpu().numpy()
     if problem.ball.eps == 0:
-        return accuracy(problem.classifier, x, y).correct
+        predicted = in_batches(partial(outputs, problem.classifier), problem.x, problem.batch_size).argmax(1)
+        return (predicted == problem.y).cpu().numpy()
     attack = ProjectedGradientDescentPyTorch(
         problem.classifier,
         norm=problem.ball.norm,
@@ -167,4 +168,5 @@ def _correct(problem: Problem) -> NDArray[np.bool_]:
         batch_size=problem.batch_size,
         verbose=False,
     )
+    x, y = problem.x.cpu().numpy(), problem.y.cpu().numpy()
     return attacked_accuracy(problem.classifier, attack, x, y, random_state=problem.random_state).correct

@@ -100,10 +100,10 @@ def feature_profile(
 
 def _units(problem: Problem, width: int, units: Sequence[int] | None) -> list[int]:
     if units is not None:
-        rule = (f"distinct integers from 0 to {width - 1}", lambda v: integer(0)[1](v) and v < width)
+        rule = (f"distinct integers from 0 to {width - 1}, at least one", lambda v: integer(0)[1](v) and v < width)
         chosen = [int(check("units", unit, rule)) for unit in units]
         if not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(f"`units` must be {rule[0]}, at least one, got {chosen}.")
+            raise ValueError(f"`units` must be {rule[0]}, got {chosen}.")
         return chosen
     with watching(problem.classifier.model, problem.layer) as seen, torch.no_grad():
         problem.represent(problem.x[:1])
@@ -142,7 +142,7 @@ def _moved(problem: Problem, units: list[int], sigmas: list[float]) -> Tensor:
     def objective(x_adv: Tensor) -> Tensor:
         scaled = values(x_adv) / torch.tensor(sigmas, device=x_adv.device)[:, None]
         draws = antithetic(draw_noise("gaussian", (scaled.shape[1], 1), generator, scaled))  # the same for all units
-        return -torch.stack([upper_bound(gaussian_ratios(u[:, None], draw)).mean() for u in scaled for draw in draws])
+        return -torch.stack([upper_bound(gaussian_ratios(u[:, None], e)).mean() for u in scaled for e in draws]).sum()
 
     z = torch.empty(k, len(problem.x), device=problem.x.device)
     for index in noisy.blocks(problem, generator):

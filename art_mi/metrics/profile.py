@@ -27,7 +27,7 @@ from art_mi.representations import (
     representation,
     running_order,
 )
-from art_mi.results import LayerProfile
+from art_mi.results import LayerProfile, RepresentationVulnerability
 from art_mi.rules import POSITIVE, check, or_none
 
 CHOICE = (
@@ -102,11 +102,9 @@ def layer_profile(
     )
     with estimator.problem(classifier, x, y) as problem:
         clean, left_out = _clean_outputs(problem, layers)
-        sigmas = {layer: _noise(problem, z, noise_std) for layer, z in clean.items()}
-        scales = {layer: overall_std(z) for layer, z in clean.items()}
-        normal = {layer: noisy.read(problem, z, sigmas[layer]) for layer, z in clean.items()}
+        seen = {layer: _Seen.of(problem, z, noise_std) for layer, z in clean.items()}
         del clean
-        groups = _groups(classifier.model, normal)
+        groups = _groups(classifier.model, seen)
         settings = {
             **problem.settings(),
             "noise_std": EQUAL if noise_std is None else noise_std,
@@ -114,20 +112,30 @@ def layer_profile(
             "groups": groups,
         }
         done = Finished(out, fingerprint(classifier, problem.x, problem.y, {"profile": "layers", **settings}))
-        found = {"": _Found(problem.x, normal)}
+        found = {"": _Found(problem.x, {layer: noise.normal for layer, noise in seen.items()})}
         for group in problem.progress(groups if problem.ball.eps > 0 else [], "layers"):
-            found[group[0]] = _attack(problem, group[0], sigmas, done)
-        attacked = {layer: _worst(found, layer) for layer in normal}
-        results = {}
-        for layer, name in attacked.items():
-            at_layer = replace(problem, layer=layer)
-            level = sigmas[layer] / scales[layer]
-            worst = found[name]
-            measured = noisy.measurement(
-                at_layer, normal[layer], worst.readings[layer], worst.x_adv, level=level, sigma=sigmas[layer]
-            )
-            results[layer] = conclude(at_layer, measured, "noisy", _blind(at_layer))
+            found[group[0]] = _attack(problem, group[0], seen, done)
+        attacked = {layer: _worst(found, layer) for layer in seen}
+        results = {
+            layer: _result(replace(problem, layer=layer), noise, found[attacked[layer]])
+            for layer, noise in seen.items()
+        }
     return LayerProfile(results, attacked, {**settings, "worst case": CHOICE, "left_out": left_out})
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A layer behind its noise, of standard deviation `sigma` or `level` times the layer's own, on the clean inputs."""
+
+    sigma: float
+    level: float
+    normal: ChannelReading
+
+    @classmethod
+    def of(cls, problem: Problem, z: Tensor, noise_std: float | None) -> _Seen:
+        scale = overall_std(z)
+        sigma = noisy.half_way_noise(problem, z) if noise_std is None else noise_std * scale
+        return cls(sigma, sigma / scale, noisy.read(problem, z, sigma))
 
 
 @dataclass(frozen=True)
@@ -147,28 +155,28 @@ def _worst(found: Mapping[str, _Found], layer: str) -> str:
     return best
 
 
-def _attack(problem: Problem, layer: str, sigmas: Mapping[str, float], done: Finished) -> _Found:
+def _attack(problem: Problem, layer: str, seen: Mapping[str, _Seen], done: Finished) -> _Found:
     """What an attack on one layer finds, and what it does to all."""
     part = f"layers: attack on {layer}"
     if (kept := done.get(part)) is not None:
         readings = {name: unpacked_reading(content) for name, content in kept["readings"].items()}
         return _Found(unpacked(kept["x_adv"], problem.x), readings)
     with representation(problem.classifier, layer) as represent:
-        x_adv = noisy.worst_inputs(replace(problem, layer=layer, represent=represent), sigmas[layer])
-    outputs = _outputs(problem, list(sigmas), x_adv)
-    readings = {name: noisy.read(problem, z, sigmas[name]) for name, z in outputs.items()}
+        x_adv = noisy.worst_inputs(replace(problem, layer=layer, represent=represent), seen[layer].sigma)
+    outputs = _outputs(problem, list(seen), x_adv)
+    readings = {name: noisy.read(problem, z, seen[name].sigma) for name, z in outputs.items()}
     content = {name: packed_reading(reading) for name, reading in readings.items()}
     done.put(part, {"x_adv": packed(x_adv), "readings": content})
     return _Found(x_adv, readings)
 
 
-def _noise(problem: Problem, z: Tensor, noise_std: float | None) -> float:
-    return noisy.half_way_noise(problem, z) if noise_std is None else noise_std * overall_std(z)
-
-
-def _blind(problem: Problem) -> float:
+def _result(problem: Problem, noise: _Seen, worst: _Found) -> RepresentationVulnerability:
+    assert problem.layer is not None
+    reading = worst.readings[problem.layer]
+    measured = noisy.measurement(problem, noise.normal, reading, worst.x_adv, level=noise.level, sigma=noise.sigma)
     with representation(problem.classifier, problem.layer) as represent:
-        return blind_fraction(represent, problem.x, problem.batch_size, problem.random_state)
+        blind = blind_fraction(represent, problem.x, problem.batch_size, problem.random_state)
+    return conclude(problem, measured, "noisy", blind)
 
 
 def _clean_outputs(problem: Problem, layers: str | Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

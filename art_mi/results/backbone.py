@@ -43,7 +43,7 @@ class BackboneReport(Result):
 
     @property
     def ceiling(self) -> float:
-        """Accuracy that no head on the noisy representation exceeds: the lower of its exact and label-aware ceilings."""
+        """Accuracy that no head behind the noise exceeds: the lower of the exact and the label-aware ceiling."""
         ceilings = self.representation.ceilings
         return min(ceilings["exact"], ceilings.get("label_aware", 1.0))
 
