@@ -1,6 +1,7 @@
 """Checks for masked gradients: do the attacks fail for a reason that a better attack would not have?
 
-Each compares samples in pairs and speaks up only beyond what sampling explains. That none speaks up is no proof.
+Attacks are compared sample by sample, and a check speaks up only beyond what sampling explains. That none does is no
+proof.
 
 | Paper link: https://arxiv.org/abs/1802.00420 (section 3.1)
 | Paper link: https://arxiv.org/abs/1902.06705 (section 5)
