@@ -3,6 +3,7 @@
 from art_mi.attacks import LangevinMonteCarlo, WorstCaseMIAttack
 from art_mi.backbone import backbone_report
 from art_mi.estimation import estimate_mutual_information
+from art_mi.evaluation import evaluate_robustness
 from art_mi.metrics import (
     WorstCaseMIEstimator,
     feature_profile,
@@ -30,6 +31,7 @@ __all__ = [
     "adversarial_risk_lower_bound",
     "backbone_report",
     "estimate_mutual_information",
+    "evaluate_robustness",
     "feature_profile",
     "layer_profile",
     "representation_vulnerability",

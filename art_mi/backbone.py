@@ -20,12 +20,12 @@ from art_mi import bridge
 from art_mi.evaluation import attacked_accuracy
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
+from art_mi.randomness import isolated_randomness
 from art_mi.representations import Representation, check_representation, in_batches, representation
 from art_mi.results import Accuracy, BackboneReport, Probe
 from art_mi.rules import POSITIVE, PROPORTION, check, integer
 from art_mi.splits import split_samples
 from art_mi.trainers import MadryPGDTrainer, StandardTrainer, StepTrainer
-from art_mi.trainers.randomness import isolated_randomness
 
 PROBES: dict[str, tuple[str, type[StepTrainer]]] = {
     "SLF": ("linear", StandardTrainer),

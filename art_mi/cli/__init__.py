@@ -1,4 +1,4 @@
-"""Command line: `art-mi demo`, `art-mi estimate`, `art-mi train`, `art-mi selftest`."""
+"""Command line: `art-mi demo`, `art-mi estimate`, `art-mi evaluate`, `art-mi train`, `art-mi selftest`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from jsonargparse import ArgumentParser, Namespace, auto_parser
 
 from art_mi.cli.demo import demo
 from art_mi.cli.estimate import estimate
+from art_mi.cli.evaluate import SWITCHES, evaluate
 from art_mi.cli.selftest import selftest
 from art_mi.cli.train import ALIASES, train
 
-COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "estimate": estimate, "train": train, "selftest": selftest}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "estimate": estimate,
+    "evaluate": evaluate,
+    "train": train,
+    "selftest": selftest,
+}
 
 
 def _as_typed(arguments: list[str]) -> list[str]:
-    """Options with dashes or underscores alike, `--quiet` and `--resume` without a value, short names of classes."""
+    """Options with dashes or underscores alike, switches without a value, short names of classes."""
     typed: list[str] = []
     for argument in arguments:
-        if argument in ("--quiet", "--resume"):
+        if argument in (*SWITCHES, "--resume"):
             argument += "=true"
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
@@ -57,4 +64,7 @@ def main(args: list[str] | None = None) -> int:
     except (ValueError, TypeError) as error:
         print(f"art-mi: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("art-mi: interrupted", file=sys.stderr)
+        return 130
     return 0

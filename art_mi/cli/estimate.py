@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import torch
-from art.estimators.classification import PyTorchClassifier
-from torch import nn
-
-from art_mi.bridge import evaluating
-from art_mi.cli.inputs import fraction, load_model, load_weights, samples
+from art_mi.cli.inputs import fraction, load_classifier, samples
 from art_mi.metrics import WorstCaseMIEstimator
 
 
@@ -57,12 +52,7 @@ def estimate(
         raise ValueError(f"`out` must lie in an existing folder, got {out!r}.")
     x, y = samples(data, data_dir)
     x, y = x[:nb_samples], None if y is None else y[:nb_samples]
-    module = load_model(model)
-    if weights is not None:
-        load_weights(module, weights)
-    with evaluating(module), torch.no_grad():
-        output = module(torch.from_numpy(x[:2]).to(next(module.parameters(), torch.empty(0)).device))
-    classifier = PyTorchClassifier(module, nn.CrossEntropyLoss(), x.shape[1:], output.shape[1], clip_values=clip_values)
+    classifier = load_classifier(model, weights, x, clip_values)
     estimator = WorstCaseMIEstimator(
         radius,
         norm=norm if norm == "inf" else float(norm),

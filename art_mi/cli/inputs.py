@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from art.estimators.classification import PyTorchClassifier
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from art_mi.bridge import evaluating
 from art_mi.datasets import load
 
 
@@ -89,6 +91,26 @@ def load_weights(module: nn.Module, weights: str) -> None:
         module.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"`weights` must be of the model's architecture, got {weights!r}: {error}") from error
+
+
+def load_classifier(
+    model: str, weights: str | None, x: np.ndarray[Any, Any], clip_values: tuple[float, float] | None
+) -> PyTorchClassifier:
+    """A model as an ART classifier with as many classes as it has outputs.
+
+    :param model: What :func:`load_model` understands.
+    :param weights: File .safetensors, or None.
+    :param x: Inputs, of which two are passed through the model.
+    :param clip_values: Least and largest input value; None for no limits.
+    :raises TypeError: If the function gives something else than a module.
+    :raises ValueError: If there is no such file or function, or the weights do not fit.
+    """
+    module = load_model(model)
+    if weights is not None:
+        load_weights(module, weights)
+    with evaluating(module), torch.no_grad():
+        output = module(torch.from_numpy(x[:2]).to(next(module.parameters(), torch.empty(0)).device))
+    return PyTorchClassifier(module, nn.CrossEntropyLoss(), x.shape[1:], output.shape[1], clip_values=clip_values)
 
 
 def _model_file(path: Path) -> nn.Module:

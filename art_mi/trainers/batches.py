@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from art_mi.bridge import input_tensor, label_tensor
-from art_mi.trainers.randomness import isolated_randomness
+from art_mi.randomness import isolated_randomness
 
 Batch = tuple[Tensor, Tensor | None]
 

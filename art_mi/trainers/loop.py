@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
+from art_mi.randomness import isolated_randomness
 from art_mi.trainers import processes
 from art_mi.trainers.average import MovingAverage
 from art_mi.trainers.batches import Batch, Batches
 from art_mi.trainers.options import FitOptions
-from art_mi.trainers.randomness import isolated_randomness
 from art_mi.trainers.resume import Checkpoints, RunState
 from art_mi.trainers.trained import State, Trained
 from art_mi.trainers.validation import Validation

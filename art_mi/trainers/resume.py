@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from art_mi.randomness import random_states, restore_random_states
 from art_mi.trainers import processes
 from art_mi.trainers.batches import Batches
 from art_mi.trainers.checkpoint import check_state, load_checkpoint, save_checkpoint
 from art_mi.trainers.encoding import encoded
-from art_mi.trainers.randomness import random_states, restore_random_states
 from art_mi.trainers.trained import Trained
 
 if TYPE_CHECKING:

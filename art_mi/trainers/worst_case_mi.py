@@ -14,11 +14,11 @@ from torch.nn.functional import cross_entropy
 from art_mi import bridge, representations
 from art_mi.bounds import donsker_varadhan, info_nce, jensen_shannon
 from art_mi.critics import ConvCritic, Critic, separable_critic
+from art_mi.randomness import isolated_randomness
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
 from art_mi.trainers.base import StepTrainer, Terms
 from art_mi.trainers.batches import Batches
 from art_mi.trainers.crafting import projected_gradient
-from art_mi.trainers.randomness import isolated_randomness
 
 OBJECTIVES = {"donsker_varadhan": donsker_varadhan, "info_nce": info_nce, "jensen_shannon": jensen_shannon}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from art_mi.randomness import isolated_randomness, random_states, restore_random_states
 from art_mi.trainers.checkpoint import load_checkpoint, save_checkpoint
-from art_mi.trainers.randomness import isolated_randomness, random_states, restore_random_states
 
 CPU = torch.device("cpu")
 

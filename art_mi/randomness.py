@@ -1,4 +1,4 @@
-"""Randomness of training: the global generators, which ART and torch draw from, seeded for a while or kept.
+"""Randomness: the global generators, which ART and torch draw from, seeded for a while or kept.
 
 Python's `random`, NumPy's global state, torch's CPU generator and, on a CUDA device, the generator of that device only.
 """

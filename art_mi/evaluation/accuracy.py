@@ -1,0 +1,80 @@
+"""Clean and attacked accuracy with ART's attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from art.attacks import EvasionAttack
+from art.estimators.classification import PyTorchClassifier
+from numpy.typing import NDArray
+
+from art_mi.bridge import evaluating
+from art_mi.randomness import isolated_randomness
+from art_mi.results import Accuracy
+
+
+@contextmanager
+def undisturbed(classifier: PyTorchClassifier, random_state: int) -> Iterator[None]:
+    """Evaluation mode and seeded global generators; modes, gradients and random state return on exit.
+
+    ART's attacks draw from the global generators, set modes and clear the gradients of the weights.
+
+    :param classifier: ART classifier.
+    :param random_state: Seed from 0 to 2**32 - 1.
+    """
+    gradients = [(parameter, parameter.grad) for parameter in classifier.model.parameters()]
+    try:
+        with evaluating(classifier.model), isolated_randomness(random_state, classifier.device):
+            yield
+    finally:
+        for parameter, grad in gradients:
+            parameter.grad = grad
+
+
+def outputs(classifier: PyTorchClassifier, x: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
+    """The classifier's outputs in evaluation mode, everything left as found.
+
+    :param classifier: ART classifier.
+    :param x: Raw inputs `(n, *input_shape)`.
+    :param batch_size: Samples through the network at once.
+    """
+    with evaluating(classifier.model), torch.random.fork_rng(devices=[]):  # a loader draws from the global generator
+        out: NDArray[np.float32] = classifier.predict(x, batch_size=batch_size)
+    return out
+
+
+def accuracy(
+    classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64], *, batch_size: int = 128
+) -> Accuracy:
+    """Accuracy on inputs as they are.
+
+    :param classifier: ART classifier; its modes are left as found.
+    :param x: Inputs `(n, *input_shape)`.
+    :param y: Index labels `(n,)`.
+    :param batch_size: Samples through the network at once.
+    """
+    return Accuracy.of(outputs(classifier, x, batch_size).argmax(1) == y)
+
+
+def attacked_accuracy(
+    classifier: PyTorchClassifier,
+    attack: EvasionAttack,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    *,
+    random_state: int = 0,
+) -> Accuracy:
+    """Accuracy on inputs that an ART attack perturbed, over all samples.
+
+    :param classifier: ART classifier; its modes and gradients are left as found.
+    :param attack: Untargeted attack on that classifier.
+    :param x: Inputs `(n, *input_shape)`.
+    :param y: Index labels `(n,)`.
+    :param random_state: Seed of the attack's random starts. ART draws them from the global generators, which are put
+        back afterwards.
+    """
+    with undisturbed(classifier, random_state):
+        return accuracy(classifier, attack.generate(x, y), y)
