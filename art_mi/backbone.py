@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from art.attacks.evasion import ProjectedGradientDescentPyTorch
+from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from art_mi import bridge
 from art_mi.evaluation import attacked_accuracy
+from art_mi.evaluation.attacks import pgd
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.randomness import isolated_randomness
@@ -119,7 +120,7 @@ def backbone_report(
         "training": {
             "nb_epochs": nb_epochs,
             "batch_size": batch_size,
-            "attack": "PGD-7",
+            "attack": "PGD-10",
             "nb_samples": len(samples.fit),
         },
         "evaluation": {"attack": "PGD-20", "nb_samples": len(samples.report), "chosen on": len(samples.select)},
@@ -212,8 +213,7 @@ class _Bench:
             clip_values=source.clip_values,
             device_type=source.device.type.replace("cuda", "gpu"),
         )
-        attack = self._attack(classifier, max_iter=7, share=4)
-        made = trainer(classifier, attack, random_state=seed, verbose=False)
+        made = trainer(classifier, self._pgd(classifier, 10), random_state=seed, verbose=False)
         made.fit(x, y, batch_size=self.estimator.batch_size, nb_epochs=self.nb_epochs)
         return classifier
 
@@ -227,21 +227,13 @@ class _Bench:
         inputs = torch.as_tensor(x, device=self.source.device)
         predicted = in_batches(partial(bridge.outputs, classifier), inputs, self.estimator.batch_size)
         clean = Accuracy.of(predicted.argmax(1).cpu().numpy() == y)
-        attack = self._attack(classifier, max_iter=20, share=8)
+        attack = self._pgd(classifier, 20)
         attacked = attacked_accuracy(classifier, attack, x, y, random_state=self.estimator.random_state)
         return Probe(clean, Accuracy.of(clean.correct & attacked.correct))
 
-    def _attack(self, classifier: PyTorchClassifier, *, max_iter: int, share: int) -> ProjectedGradientDescentPyTorch:
-        return ProjectedGradientDescentPyTorch(
-            classifier,
-            norm=self.estimator.norm,
-            eps=self.estimator.eps,
-            eps_step=self.estimator.eps / share,
-            max_iter=max_iter,
-            num_random_init=1,
-            batch_size=self.estimator.batch_size,
-            verbose=False,
-        )
+    def _pgd(self, classifier: PyTorchClassifier, max_iter: int) -> EvasionAttack:
+        estimator = self.estimator
+        return pgd(classifier, float(estimator.norm), estimator.eps, max_iter=max_iter, batch_size=estimator.batch_size)
 
 
 def _head(kind: str, width: int, nb_classes: int) -> nn.Module:

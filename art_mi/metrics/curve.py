@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from art_mi.bridge import norm_ball, outputs
 from art_mi.channels import ChannelReading, overall_std
 from art_mi.evaluation import attacked_accuracy
+from art_mi.evaluation.attacks import pgd
 from art_mi.finished import Finished, fingerprint
 from art_mi.metrics import noisy
 from art_mi.metrics.conclusion import conclude
@@ -158,15 +158,7 @@ def _correct(problem: Problem) -> NDArray[np.bool_]:
     if problem.ball.eps == 0:
         predicted = in_batches(partial(outputs, problem.classifier), problem.x, problem.batch_size).argmax(1)
         return (predicted == problem.y).cpu().numpy()
-    attack = ProjectedGradientDescentPyTorch(
-        problem.classifier,
-        norm=problem.ball.norm,
-        eps=problem.ball.eps,
-        eps_step=problem.ball.eps / 8,
-        max_iter=20,
-        num_random_init=1,
-        batch_size=problem.batch_size,
-        verbose=False,
-    )
+    ball = problem.ball
+    attack = pgd(problem.classifier, float(ball.norm), ball.eps, max_iter=20, batch_size=problem.batch_size)
     x, y = problem.x.cpu().numpy(), problem.y.cpu().numpy()
     return attacked_accuracy(problem.classifier, attack, x, y, random_state=problem.random_state).correct
