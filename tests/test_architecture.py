@@ -16,16 +16,16 @@ import art_mi
 ROOT = Path(art_mi.__file__).parent
 LAYERS = (
     "bounds preprocessing critics copula reading channels risk threat intervals results distributions splits datasets "
-    "models losses rules",
+    "models losses rules extras",
     "bridge representations",
     "attacks fitting estimation",
-    "metrics evaluation trainers",
+    "metrics evaluation trainers saliency",
     "report",
     "demo cli",
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 ATTACKS = ("attacks.tensor_attack", "attacks.langevin", "attacks.worst_case_mi")
-MAY_IMPORT_ART = ("bridge", *ATTACKS, "metrics", "evaluation", "trainers", "demo", "cli")
+MAY_IMPORT_ART = ("bridge", "models", *ATTACKS, "metrics", "evaluation", "trainers", "saliency", "demo", "cli")
 RESULTS = "art_mi.results.vulnerability"
 RANDOMNESS = "art_mi.trainers.randomness"  # the one place that seeds the global generators, and puts them back
 
