@@ -168,6 +168,8 @@ def from_robustbench(
 ) -> PyTorchClassifier:
     """A model of RobustBench for images in [0, 1]; it normalises them itself, so that no preprocessing is added.
 
+    RobustBench is not imported: it loads its models, and this takes any module that is like them.
+
     :param model: What `robustbench.utils.load_model(name, dataset=..., threat_model=...)` gives.
     :param dataset: `"cifar10"`, `"cifar100"` or `"imagenet"`.
     :param input_shape: `(channels, height, width)`; by default that of the data set, with 224 pixels for ImageNet.

@@ -44,15 +44,16 @@ def information_saliency(
 
     The information is that of Z = g(X) + sigma N over the samples, in the upper bound that the attack lowers; it is
     summed over the samples, so that maps do not shrink with their number. With many samples a map is the gradient of
-    KL(p(z | x) || p(z)): moving an input along it sets its representation apart from those of the others. As the others
-    are in the bound, a map depends on them: with few samples it speaks of the nearest of them.
+    KL(p(z | x) || p(z)): moving an input along it sets its representation apart from those of the others. With few it
+    speaks of the nearest of the others only: give many samples and keep the maps that are wanted. The paper shows the
+    gradient of its loss, which has the opposite sign.
 
     :param classifier: ART `PyTorchClassifier`, whose PyTorch preprocessing is honoured; left as it was.
     :param x: Raw inputs `(n, *input_shape)`, n at least 2.
     :param layer: Dotted name of the submodule whose output is the representation; the model's output by default.
     :param noise_std: Noise level relative to the overall standard deviation of the representation of all of `x`.
     :param nb_draws: Antithetic pairs of noise draws over which a map is averaged.
-    :param batch_size: Most samples whose information is taken jointly, at least 2.
+    :param batch_size: Most samples whose information is taken jointly, at least 2; with 2, three make one batch.
     :param random_state: Seed of the noise. Global random state is neither used nor changed.
     :return: Signed maps of the shape of `x`, in nats per raw input unit.
     :raises TypeError: If `classifier` is not an ART `PyTorchClassifier`, or `x` not numeric.
