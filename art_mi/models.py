@@ -1,12 +1,26 @@
-"""Small networks for the demo and the examples."""
+"""Small networks for the demo and the examples, and networks of other packages as ART classifiers."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+import torchvision.models
+from art.estimators.classification import PyTorchClassifier
 from torch import nn
+from torchvision.models import WeightsEnum
+
+from art_mi.extras import optional
+from art_mi.rules import check, integer, one_of, or_none
+
+Preprocessing = tuple[Sequence[float], Sequence[float]]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+ROBUSTBENCH = {"cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "imagenet": ((3, 224, 224), 1000)}
 
 
 def small_cnn(input_shape: Sequence[int], nb_classes: int, *, width: int = 32, random_state: int = 0) -> nn.Sequential:
@@ -40,3 +54,173 @@ def _initialise(model: nn.Module, random_state: int) -> None:
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
             bound = 1 / math.sqrt(module.weight[0].numel())
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+
+
+def from_torchvision(
+    name: str,
+    *,
+    weights: str | WeightsEnum | None = None,
+    nb_classes: int | None = None,
+    input_shape: Sequence[int] | None = None,
+    preprocessing: Preprocessing | None = None,
+    optimizer: OptimizerFactory | None = None,
+    device_type: str = "gpu",
+    random_state: int = 0,
+    **kwargs: Any,
+) -> PyTorchClassifier:
+    """A classifier of torchvision for images in [0, 1], normalised as its weights want them.
+
+    Images are to be resized and cropped before: perturbations are measured in the pixels that the network is given.
+
+    :param name: Name of the network, such as `"resnet18"`.
+    :param weights: Name of weights, such as `"DEFAULT"` or `"IMAGENET1K_V1"`, or the member of torchvision's enum;
+        torchvision downloads them where they are missing. None for random weights.
+    :param nb_classes: Number of logits; by default that of the weights, and 1000 without.
+    :param input_shape: `(channels, height, width)`; by default what the weights were evaluated on.
+    :param preprocessing: Mean and standard deviation of the channels; by default those of the weights, without weights
+        those of the network's default weights.
+    :param optimizer: Makes the optimizer of the parameters, such as `functools.partial(torch.optim.SGD, lr=0.1)`.
+    :param device_type: As in ART, `"cpu"` or `"gpu"`, which is the CPU where there is none.
+    :param random_state: Seed of random weights. Global random state is left as it was.
+    :param kwargs: Passed to `torchvision.models.get_model`.
+    :raises ValueError: If the name or the weights are unknown, or another argument breaks its rule.
+    """
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        raise ValueError(f"`name` must be a classifier of torchvision, got {name!r}. {_close(name, names)}")
+    check("nb_classes", nb_classes, or_none(integer(1)))
+    check("random_state", random_state, integer(0))
+    known: Any = torchvision.models.get_model_weights(name)
+    chosen = None if weights is None else _weights(known, weights)
+    described = chosen or known["DEFAULT"]
+    transforms, classes = described.transforms(), len(described.meta["categories"])
+    if chosen is not None and nb_classes not in (None, classes):
+        raise ValueError(f"`nb_classes` must be that of the weights, {classes}, got {nb_classes}; or replace the head.")
+    nb_classes = nb_classes or classes
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(random_state)
+        model = torchvision.models.get_model(name, weights=chosen, num_classes=nb_classes, **kwargs)
+    return _wrapped(
+        model,
+        input_shape or (3, *transforms.crop_size, *transforms.crop_size),
+        nb_classes,
+        preprocessing or (transforms.mean, transforms.std),
+        optimizer,
+        device_type,
+    )
+
+
+def from_timm(
+    name: str,
+    *,
+    pretrained: bool = False,
+    nb_classes: int | None = None,
+    input_shape: Sequence[int] | None = None,
+    preprocessing: Preprocessing | None = None,
+    optimizer: OptimizerFactory | None = None,
+    device_type: str = "gpu",
+    random_state: int = 0,
+    **kwargs: Any,
+) -> PyTorchClassifier:
+    """A classifier of timm for images in [0, 1], normalised as its weights want them; needs the extra `timm`.
+
+    Images are to be resized and cropped before: perturbations are measured in the pixels that the network is given.
+
+    :param name: Name of the network, with or without the tag of its weights, such as `"resnet18.a1_in1k"`.
+    :param pretrained: Take the weights of that tag, which timm downloads where they are missing; random ones otherwise.
+    :param nb_classes: Number of logits, those of a new head where the weights have another; by default that of the
+        weights.
+    :param input_shape: `(channels, height, width)`; by default that of timm's configuration of the weights.
+    :param preprocessing: Mean and standard deviation of the channels; by default those of that configuration.
+    :param optimizer: See :func:`from_torchvision`.
+    :param device_type: See :func:`from_torchvision`.
+    :param random_state: Seed of random weights. Global random state is left as it was.
+    :param kwargs: Passed to `timm.create_model`.
+    :raises ImportError: If timm is missing.
+    :raises ValueError: If the name is unknown, or another argument breaks its rule.
+    """
+    timm = optional("timm", "timm")
+    if ":" not in name and not timm.is_model(name):  # with a colon it is an address on a hub
+        raise ValueError(f"`name` must be a network of timm, got {name!r}. {_close(name, timm.list_models())}")
+    check("nb_classes", nb_classes, or_none(integer(1)))
+    check("random_state", random_state, integer(0))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(random_state)
+        model = timm.create_model(name, pretrained=pretrained, num_classes=nb_classes, **kwargs)
+    described = timm.data.resolve_model_data_config(model)
+    return _wrapped(
+        model,
+        input_shape or described["input_size"],
+        model.num_classes,
+        preprocessing or (described["mean"], described["std"]),
+        optimizer,
+        device_type,
+    )
+
+
+def from_robustbench(
+    model: nn.Module,
+    *,
+    dataset: str = "cifar10",
+    input_shape: Sequence[int] | None = None,
+    optimizer: OptimizerFactory | None = None,
+    device_type: str = "gpu",
+) -> PyTorchClassifier:
+    """A model of RobustBench for images in [0, 1]; it normalises them itself, so that no preprocessing is added.
+
+    RobustBench is not imported: it loads its models, and this takes any module that is like them.
+
+    :param model: What `robustbench.utils.load_model(name, dataset=..., threat_model=...)` gives.
+    :param dataset: `"cifar10"`, `"cifar100"` or `"imagenet"`.
+    :param input_shape: `(channels, height, width)`; by default that of the data set, with 224 pixels for ImageNet.
+    :param optimizer: See :func:`from_torchvision`.
+    :param device_type: See :func:`from_torchvision`.
+    :raises TypeError: If `model` is no module.
+    :raises ValueError: If `dataset` is unknown.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"`model` must be a torch module, got {type(model).__name__}; see robustbench.utils.load_model."
+        )
+    check("dataset", dataset, one_of(ROBUSTBENCH))
+    shape, nb_classes = ROBUSTBENCH[dataset]
+    return _wrapped(model, input_shape or shape, nb_classes, None, optimizer, device_type)
+
+
+def _weights(known: Any, weights: str | WeightsEnum) -> Any:
+    """The member of a network's enum of weights; those without a head have no classes and are not offered."""
+    names = ["DEFAULT", *(member.name for member in known if member.meta["categories"])]
+    name = weights.name if isinstance(weights, known) else weights
+    return known[check("weights", name, one_of(names))]
+
+
+def _wrapped(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    nb_classes: int,
+    preprocessing: Preprocessing | None,
+    optimizer: OptimizerFactory | None,
+    device_type: str,
+) -> PyTorchClassifier:
+    standardise = None
+    if preprocessing is not None:
+        # Of full shape: ART takes vectors for those of the last axis where an image is as wide as it has channels
+        mean, std = (np.asarray(part, np.float32).reshape(-1, 1, 1) for part in preprocessing)
+        standardise = mean, std
+        if not len(mean) == len(std) == input_shape[0]:
+            channels = input_shape[0]
+            raise ValueError(f"`preprocessing` must have the {channels} channels of an input, got {preprocessing}.")
+    return PyTorchClassifier(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(input_shape),
+        nb_classes=nb_classes,
+        optimizer=None if optimizer is None else optimizer(model.parameters()),
+        clip_values=(0.0, 1.0),
+        preprocessing=standardise,
+        device_type=device_type,
+    )
+
+
+def _close(name: str, names: Sequence[str]) -> str:
+    return f"Close names: {', '.join(difflib.get_close_matches(name, names, n=5, cutoff=0.4)) or 'none'}."

@@ -16,17 +16,20 @@ import art_mi
 ROOT = Path(art_mi.__file__).parent
 LAYERS = (
     "bounds preprocessing critics copula reading channels risk threat intervals results distributions splits datasets "
-    "models losses rules randomness",
+    "models losses rules randomness extras",
     "bridge finished representations",
     "attacks fitting estimation",
-    "metrics evaluation trainers",
+    "metrics evaluation trainers saliency",
     "backbone",
     "report",
     "demo cli",
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 ATTACKS = ("attacks.tensor_attack", "attacks.langevin", "attacks.margin", "attacks.worst_case_mi")
-MAY_IMPORT_ART = ("bridge", *ATTACKS, "metrics", "evaluation", "trainers", "backbone", "demo", "cli")
+MAY_IMPORT_ART = (
+    *("bridge", "models", *ATTACKS),
+    *("metrics", "evaluation", "saliency", "trainers", "backbone", "demo", "cli"),
+)
 RESULTS = "art_mi.results.vulnerability"
 RANDOMNESS = "art_mi.randomness"  # the one place that seeds the global generators, and puts them back
 
