@@ -137,8 +137,6 @@ class WorstCaseMIAttack(TensorAttack):
 
     def _check_params(self) -> None:
         super()._check_params()
-        if not isinstance(self.layer, str | None):
-            raise TypeError(f"`layer` must be a name, got {type(self.layer).__name__}.")
         if not isinstance(self.critic, nn.Module | None):
             raise TypeError(f"`critic` must be a torch module, got {type(self.critic).__name__}.")
         if self.layer is not None:

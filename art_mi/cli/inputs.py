@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_model as load_model_weights
 from torch import nn
 
 from art_mi.datasets import load
@@ -86,7 +86,7 @@ def load_weights(module: nn.Module, weights: str) -> None:
     if not Path(weights).is_file():
         raise ValueError(f"`weights` must be an existing file, got {weights!r}.")
     try:
-        module.load_state_dict(load_file(weights))
+        load_model_weights(module, weights)
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"`weights` must be of the model's architecture, got {weights!r}: {error}") from error
 

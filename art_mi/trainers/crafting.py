@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from art_mi.attacks import Objective, ascend, best_of
+from art_mi.attacks.tensor_attack import TensorAttack
 from art_mi.bridge import norm_ball, outputs
 from art_mi.losses import kl_divergence
 from art_mi.threat import NORMS, NormBall
@@ -131,8 +132,8 @@ def craft(
     """Adversarial inputs for a batch on the device. The classifier must be in evaluation mode.
 
     :param classifier: The classifier under attack.
-    :param attack: A projected-gradient attack lends its numbers; one with a method `perturb` works on tensors; any
-        other is run as it is, by `generate`.
+    :param attack: A projected-gradient attack lends its numbers; those of this package work on tensors; any
+        other is run as it is, by `generate`, and has its settings back afterwards.
     :param x: Inputs `(n, ...)`.
     :param y: Index labels `(n,)`.
     :param generator: Source of randomness, where the attack takes one.
@@ -144,11 +145,14 @@ def craft(
     parts = projected_gradient(classifier, attack)
     if parts is not None:
         return parts.craft(target(classifier, x, y), x, generator, start_std=start_std)
-    if hasattr(attack, "perturb"):
-        moved: Tensor = attack.perturb(x, y, generator)
-        return moved
-    with torch.enable_grad():
-        made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
+    if isinstance(attack, TensorAttack):
+        return attack.perturb(x, y, generator)
+    settings = {name: getattr(attack, name) for name in attack.attack_params if hasattr(attack, name)}
+    try:
+        with torch.enable_grad():
+            made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
+    finally:  # attacks that draw their radius, or aim themselves, leave it in their settings
+        vars(attack).update({name: value for name, value in settings.items() if name in vars(attack)})
     if np.shape(made) != tuple(x.shape):
         raise ValueError(f"`attack` must keep the shape {tuple(x.shape)} of its inputs, got {np.shape(made)}.")
     return torch.as_tensor(made, dtype=x.dtype, device=x.device)

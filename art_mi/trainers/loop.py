@@ -59,17 +59,18 @@ class Loop:
         :raises FloatingPointError: If a term or a weight is not finite.
         """
         options = self.options
+        total = options.nb_epochs * len(self.batches)
+        self.checkpoints.check()
         if options.resume_from is None:
             self.trainer.history = []
+            self.checkpoints.write(self.state)
         else:
             self.state = self.checkpoints.resume(Path(options.resume_from), options.nb_epochs)
-        self.checkpoints.prepare(self.state)
-        total = options.nb_epochs * len(self.batches)
         self.bar = tqdm(total=total, initial=self.state.step, disable=not self._shown)
         with self.trainer.set_up(), self.bar:
             while not self._finished:
                 self._epoch()
-        if self.state.best is not None and options.restore_best:
+        if self.state.best is not None and options.restore_best and self.validation is not None:
             self.model.load_state_dict(self.state.best["model"])
         elif self.average is not None:
             self.model.load_state_dict(self.average.state)
@@ -100,7 +101,7 @@ class Loop:
                         self._step(x, y)
                         self._after_step()
                 self._end_of_epoch()
-        except FloatingPointError:
+        except Exception:
             self.trained.load(self.good)
             raise
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from typing import Any
 
 import torch
 from art.attacks.attack import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from art_mi import bridge, representations
@@ -17,7 +18,7 @@ from art_mi.critics import ConvCritic, Critic, separable_critic
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
 from art_mi.trainers.base import StepTrainer, Terms
 from art_mi.trainers.batches import Batches
-from art_mi.trainers.crafting import projected_gradient
+from art_mi.trainers.crafting import ProjectedGradient, projected_gradient
 from art_mi.trainers.randomness import isolated_randomness
 
 OBJECTIVES = {"donsker_varadhan": donsker_varadhan, "info_nce": info_nce, "jensen_shannon": jensen_shannon}
@@ -90,20 +91,17 @@ class WorstCaseMITrainer(StepTrainer):
         if not isinstance(critic, Critic | None):
             raise TypeError(f"`critic` must be a Critic, got {type(critic).__name__}.")
         super().__init__(classifier, attack, **common)
-        parts = projected_gradient(classifier, attack)
-        if parts is None:
-            raise TypeError(
-                f"`attack` must be a plain ART ProjectedGradientDescent of norm inf, 2 or 1 and one radius, without "
-                f"momentum, got another {type(attack).__name__}."
-            )
+        self._parts()
         if self.compiled and layer is not None:
             raise ValueError(f"`compiled` must be False with a `layer`, which a compiled model hides, got {layer!r}.")
         if head is not None and layer is None:
             raise ValueError("`layer` must name a layer before the output where a head is trained, got None.")
-        self.parts, self.layer, self.head, self.head_epochs = parts, layer, head, head_epochs
+        self.layer, self.head, self.head_epochs = layer, head, head_epochs
         self.bound, self.beta, self.tau, self.dual_lr = bound, beta, tau, dual_lr
         self.detach_input = detach_input
         self._encoder = representations.encoder(classifier, layer)
+        if head is not None and set(classifier.model.parameters()) <= set(self._encoder.parameters):
+            raise ValueError(f"`layer` must leave weights for a head, or `head` be None, got {layer!r}, which has all.")
         self._encoder_epochs, self._on_head = 0, False
         if tau is not None:
             self.duals["beta"] = torch.tensor(beta, dtype=torch.float64, device=classifier.device)
@@ -193,7 +191,17 @@ class WorstCaseMITrainer(StepTrainer):
                 x_side = critic.x_side(self.gather(x_adv)) if kept is None else kept
                 return -bound(critic.scores(x_side, critic.z_side(self.gather(represent(x_adv)))))
 
-            return self.parts.craft(objective, x, self.generator)
+            return self._parts().craft(objective, x, self.generator)
+
+    def _parts(self) -> ProjectedGradient:
+        """The numbers of the attack as they are now."""
+        parts = projected_gradient(self.classifier, self.attack)
+        if parts is None:
+            raise TypeError(
+                f"`attack` must be a plain ART ProjectedGradientDescent of norm inf, 2 or 1 and one radius, without "
+                f"momentum, got another {type(self.attack).__name__}."
+            )
+        return parts
 
     def _critic(self, critic: Critic | None) -> Critic:
         """A copy of the critic given, or a new one, on the device, after it has scored a pair."""
@@ -204,7 +212,7 @@ class WorstCaseMITrainer(StepTrainer):
                 z = represent(x)
             if critic is None:
                 images = len(shape) == 3 and min(shape[1:]) >= 4
-                critic = ConvCritic(shape[0], z.shape[1]) if images else _VectorCritic(shape, z.shape[1])
+                critic = ConvCritic(shape[0], z.shape[1]) if images else _flat_critic(shape, z.shape[1])
             made = deepcopy(critic).to(device)
             try:
                 made(x, z)
@@ -214,21 +222,10 @@ class WorstCaseMITrainer(StepTrainer):
         return made
 
 
-class _VectorCritic(Critic):
-    """A separable critic of flattened inputs."""
-
-    def __init__(self, shape: tuple[int, ...], dim_z: int) -> None:
-        super().__init__()
-        self.inner = separable_critic(int(torch.Size(shape).numel()), dim_z)
-
-    def x_side(self, x: Tensor) -> Tensor:
-        return self.inner.x_side(x.flatten(1))
-
-    def z_side(self, z: Tensor) -> Tensor:
-        return self.inner.z_side(z)
-
-    def scores(self, x_side: Tensor, z_side: Tensor) -> Tensor:
-        return self.inner.scores(x_side, z_side)
+def _flat_critic(shape: tuple[int, ...], dim_z: int) -> Critic:
+    critic = separable_critic(math.prod(shape), dim_z)
+    critic.x_encoder = nn.Sequential(nn.Flatten(), critic.x_encoder)
+    return critic
 
 
 def _scaled_gradient(z: Tensor, factor: Tensor) -> Tensor:

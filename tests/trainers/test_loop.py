@@ -186,14 +186,15 @@ def test_the_last_good_checkpoint_is_kept(
     assert resumed.history == whole.history
 
 
-def test_an_error_of_another_kind_leaves_the_weights_where_they_are(toy: Any) -> None:
+def test_an_error_of_any_kind_takes_the_epoch_back(toy: Any) -> None:
     def stop(trainer: Any, record: dict[str, Any]) -> None:
         raise RuntimeError("stopped on purpose")
 
-    trainer, whole = failing(toy, "", 0), fit(toy, failing(toy, "", 0), nb_epochs=1)
+    trainer = failing(toy, "", 0)
+    before = toy.weights(trainer.classifier)
     with pytest.raises(RuntimeError, match="stopped on purpose"):
         fit(toy, trainer, callbacks=[stop])
-    assert toy.weights(trainer.classifier) == toy.weights(whole.classifier)
+    assert toy.weights(trainer.classifier) == before
 
 
 # --- when the host waits for the device ---

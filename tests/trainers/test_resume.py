@@ -287,11 +287,13 @@ def test_runs_killed_at_random_moments_end_alike(tmp_path: Path) -> None:
 
 def test_a_finished_run_resumed_gives_the_same_weights_and_history(toy: Any, tmp_path: Path) -> None:
     expected = everything(fit(toy, best_of_averages_and_plateau, out=tmp_path))
-    before = files(tmp_path)
-    (tmp_path / "history.csv").unlink()  # as if killed between checkpoint and table
+    table = tmp_path / "history.csv"
+    before, kept = table.read_bytes(), plain(load_checkpoint(tmp_path / CHECKPOINT))
+    table.unlink()  # as if killed between checkpoint and table
     again = fit(toy, best_of_averages_and_plateau, out=tmp_path, resume_from=tmp_path / CHECKPOINT)
     assert everything(again) == expected
-    assert files(tmp_path) == before
+    assert table.read_bytes() == before
+    assert plain(load_checkpoint(tmp_path / CHECKPOINT)) == kept
 
 
 def test_the_history_is_a_table_of_the_records(toy: Any, tmp_path: Path) -> None:
@@ -498,14 +500,14 @@ def test_a_checkpoint_with_missing_or_foreign_parts_is_refused(
 def test_a_truncated_checkpoint_is_refused(toy: Any, written: Path, tmp_path: Path, share: float) -> None:
     content = (written / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(content[: int(share * len(content))])
-    message = r"`path` must be a complete checkpoint"
+    message = r"`resume_from` must be a complete checkpoint"
     refused(toy, tmp_path, best_of_averages_and_plateau, message, out=tmp_path, resume_from=tmp_path)
 
 
 def test_a_missing_checkpoint_is_refused(toy: Any, tmp_path: Path) -> None:
     new = tmp_path / "new"
     for missing in (tmp_path, tmp_path / "missing", tmp_path / CHECKPOINT):
-        refused(toy, tmp_path, arrays, r"`path` must be a complete checkpoint", out=new, resume_from=missing)
+        refused(toy, tmp_path, arrays, r"`resume_from` must be a complete checkpoint", out=new, resume_from=missing)
     assert not new.exists()
 
 
@@ -514,7 +516,7 @@ def test_what_no_checkpoint_can_hold_is_refused_before_training(toy: Any, tmp_pa
     scheduler = StepLR(trainer.classifier.optimizer, 1)
     scheduler.note = object()  # type: ignore[attr-defined]
     before = everything(trainer)
-    with pytest.raises(TypeError, match=r"`state\['trained'\]\['scheduler'\]\['note'\]` must be .*, got object"):
+    with pytest.raises(TypeError, match=r"`state\['scheduler'\]\['note'\]` must be .*, got object"):
         trainer.fit(toy.x(), toy.y(), scheduler=scheduler, out=tmp_path / "new")
     assert everything(trainer) == before
     assert files(tmp_path) == {}

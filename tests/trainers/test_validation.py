@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_labels_may_be_one_hot_and_batches_small(toy: Any) -> None:
     x, y = data(toy)
     whole = Validation.of(trainer, (x, y), None)
     one_hot = Validation.of(trainer, [torch.from_numpy(x), np.eye(3)[y]], None)
-    small = Validation(trainer, whole.x, whole.y, batch_size=7)
+    small = replace(whole, batch_size=7)
     assert whole.measure() == one_hot.measure() == small.measure()
 
 
