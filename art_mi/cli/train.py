@@ -137,6 +137,7 @@ def train(
         resume_from=out if resume else None,
     )
     if defence.fabric.is_global_zero:
+        module.to(memory_format=torch.contiguous_format)  # tied weights in another format cannot be stored
         save_model(module, str(Path(out) / "model.safetensors"))
         report = _results(defence, samples, radius)
         (Path(out) / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

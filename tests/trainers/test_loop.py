@@ -389,6 +389,8 @@ def test_a_plateau_is_not_stepped_where_nothing_was_validated(toy: Any) -> None:
         ({"scheduler_interval": "batch"}, ValueError, r"`scheduler_interval` must be one of 'epoch', 'step', got 'ba"),
         ({"scheduler": 0.1}, TypeError, r"`scheduler` must be a torch scheduler, got float"),
         ({"callbacks": [None]}, TypeError, r"`callbacks` must be callable, got NoneType"),
+        ({"callbacks": print}, TypeError, r"`callbacks` must be a list, got builtin_function_or_method"),
+        ({"out": __file__}, ValueError, r"`out` must be a folder, got the file '.*test_loop\.py'"),
         ({"epochs": 3}, TypeError, r"`epochs` must be an option of fit: validation_attack, nb_epochs, "),
     ],
 )
@@ -407,6 +409,9 @@ def test_a_scheduler_must_be_of_the_classifiers_optimizer(toy: Any) -> None:
     other = OneCycleLR(toy.classifier().optimizer, max_lr=0.1, total_steps=3)
     with pytest.raises(ValueError, match=r"`scheduler` must belong to the classifier's optimizer, got one of another"):
         fit(toy, trainer, scheduler=other)
+    short = OneCycleLR(trainer.classifier.optimizer, max_lr=0.1, total_steps=5)
+    with pytest.raises(ValueError, match=r"`scheduler` must last for the run's 8 steps, got one of 5"):
+        fit(toy, trainer, scheduler=short, scheduler_interval="step", nb_epochs=2)
     plateau = ReduceLROnPlateau(trainer.classifier.optimizer)
     with pytest.raises(ValueError, match=r"`scheduler_interval` must be 'epoch' for ReduceLROnPlateau, got 'step'"):
         fit(toy, trainer, scheduler=plateau, scheduler_interval="step")

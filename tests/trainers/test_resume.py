@@ -326,6 +326,34 @@ def test_more_epochs_of_the_encoder_only_where_the_head_has_not_begun(toy: Any, 
         fit(toy, worst_case, nb_epochs=3, resume_from=tmp_path)
 
 
+@pytest.mark.parametrize("case", [arrays, dale_by_batch, worst_case])
+def test_a_run_killed_in_its_first_epoch_is_not_taken_for_the_one_before(toy: Any, tmp_path: Path, case: Any) -> None:
+    expected = everything(fit(toy, case))
+    fit(toy, other_seed if case is arrays else case, out=tmp_path, nb_epochs=1)
+    with pytest.raises(KilledError):
+        fit(toy, case, out=tmp_path, steps=2)
+    assert everything(fit(toy, case, resume_from=tmp_path)) == expected
+
+
+def test_a_resumed_run_that_is_killed_at_once_can_be_resumed_from_its_new_folder(toy: Any, tmp_path: Path) -> None:
+    expected = everything(fit(toy, arrays))
+    old, new = tmp_path / "old", tmp_path / "new"
+    with pytest.raises(KilledError):
+        fit(toy, arrays, out=old, checkpoint_every=1, steps=6)
+    with pytest.raises(KilledError):
+        fit(toy, arrays, resume_from=old, out=new, steps=1)
+    assert everything(fit(toy, arrays, resume_from=new)) == expected
+
+
+def test_without_validation_a_resumed_run_keeps_its_last_weights(toy: Any, tmp_path: Path) -> None:
+    validated = {"validation_data": (toy.x(), toy.y()), "validate_every": 1}
+    fit(toy, arrays, out=tmp_path, nb_epochs=1, **validated)
+    resumed = fit(toy, arrays, resume_from=tmp_path)
+    best = load_checkpoint(tmp_path / CHECKPOINT)["state"]["best"]["model"]
+    assert plain(resumed.classifier.model.state_dict()) != plain(best)
+    assert len(resumed.history) == EPOCHS
+
+
 def test_patience_goes_on_counting(toy: Any, tmp_path: Path) -> None:
     def case(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
         art = toy.classifier(lr=1e-9)  # never better than after the first epoch

@@ -320,6 +320,16 @@ def test_critics_suit_the_inputs_and_may_be_the_papers(toy: Any) -> None:
     assert np.isfinite(flat.history[0]["worst_case"])
 
 
+def test_the_attack_counts_as_it_is_when_it_is_used(toy: Any) -> None:
+    art = toy.classifier()
+    attack = toy.attack(art)
+    trainer = WorstCaseMITrainer(art, attack, layer="0", verbose=False)
+    attack.set_params(eps=0.02, eps_step=0.02)
+    toy.seeded(trainer.critics["worst_case"])  # scores start at zero
+    x = torch.from_numpy(toy.x())
+    assert 0 < (trainer._worst(x) - x).abs().max() <= 0.02 * (1 + 1e-6)
+
+
 # --- bad input ---
 
 
@@ -327,6 +337,8 @@ def test_critics_suit_the_inputs_and_may_be_the_papers(toy: Any) -> None:
     ("options", "error", "message"),
     [
         ({"layer": None}, ValueError, r"`layer` must name a layer before the output where a head is trained, got None"),
+        ({"layer": 2}, TypeError, r"`layer` must be a name, got int"),
+        ({"layer": "head"}, ValueError, r"`layer` must leave weights for a head, or `head` be None, got 'head'"),
         ({"layer": "body.9"}, ValueError, r"`layer` must name a module of the model, got 'body\.9'"),
         ({"head": "linear"}, ValueError, r"`head` must be None or one of 'robust', 'standard', got 'linear'"),
         ({"head_epochs": 0}, ValueError, r"`head_epochs` must be None or an integer of at least 1, got 0"),
