@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
@@ -79,6 +80,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         if classifier.optimizer is None:
             raise ValueError("`classifier` must have an optimizer, got None. Give one to the PyTorchClassifier.")
         _check_trainable(classifier)
+        if any(isinstance(module, nn.BatchNorm1d) for module in classifier.model.modules()):
+            self.smallest_batch = 2  # one sample has no variance
         if attack is not None or self.needs_attack:
             crafting.check_attack(classifier, attack)
         check("precision", precision, one_of(PRECISIONS))
@@ -233,6 +236,18 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             return crafting.craft(
                 self.classifier, self.attack, x, y, self.generator, target=target, start_std=start_std
             )
+
+    def move_dual(self, name: str, excess: Tensor | float, step: float, most: float = math.inf) -> None:
+        """Projected ascent of a dual variable, without a wait for the device.
+
+        :param name: Its name in `duals`.
+        :param excess: By how much the constraint is exceeded.
+        :param step: Step size.
+        :param most: Largest value; the least is 0.
+        """
+        dual = self.duals[name]
+        excess = torch.as_tensor(excess, dtype=dual.dtype, device=dual.device)
+        self.duals[name] = (dual + step * excess).clamp(0.0, most)
 
     def gather(self, values: Tensor) -> Tensor:
         """Rows of all processes, with their gradients; the same rows for one process."""

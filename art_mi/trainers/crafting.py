@@ -12,12 +12,11 @@ from art.attacks.attack import EvasionAttack
 from art.attacks.evasion import BasicIterativeMethod, ProjectedGradientDescent, ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from art_mi.attacks import Objective, ascend, best_of
 from art_mi.attacks.tensor_attack import TensorAttack
 from art_mi.bridge import norm_ball, outputs
-from art_mi.losses import kl_divergence
+from art_mi.losses import kl_divergence, log_error_probability
 from art_mi.threat import NORMS, NormBall
 
 PLAIN = (BasicIterativeMethod, ProjectedGradientDescent, ProjectedGradientDescentPyTorch)
@@ -97,14 +96,17 @@ Target = Callable[[PyTorchClassifier, Tensor, Tensor | None], Objective]
 
 
 def loss(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objective:
-    """The cross-entropy of each sample as an objective.
+    """log(1 - p_y) of each sample as an objective, which rises with the cross-entropy.
+
+    A step of steepest ascent is the same, but in float32 the gradient of the cross-entropy is lost where p_y rounds to
+    1, so that confident samples would not be attacked and saturated networks look robust.
 
     :param classifier: Whose outputs are logits.
     :param x: Clean inputs `(n, ...)`.
     :param y: Index labels `(n,)`.
     """
     assert y is not None
-    return lambda x_adv: cross_entropy(outputs(classifier, x_adv), y, reduction="none")
+    return lambda x_adv: log_error_probability(outputs(classifier, x_adv), y)
 
 
 def divergence(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objective:

@@ -39,8 +39,9 @@ class FitOptions:
     :param clip_grad_norm: Largest norm of the gradient of the weights in the classifier's optimizer.
     :param ema_decay: Validate and keep a moving average of the weights with this decay.
     :param log_every: Steps between two looks at the terms, each a wait for the device.
-    :param callbacks: Called with trainer and epoch record after each epoch; they may add to the record, and end the
-        training by returning True. Of several processes each calls them, and the first one's answer counts.
+    :param callbacks: Called with trainer and epoch record after each epoch, averaged weights in place; they may add to
+        the record, and end the training by returning True. Of several processes each calls them, and the first one's
+        answer counts.
     :param out: Folder for `history.csv` and `checkpoint.safetensors`, created where missing. What it holds of an
         earlier run is replaced.
     :param checkpoint_every: Steps between checkpoints, beside the one at the end of each epoch.

@@ -32,8 +32,8 @@ class RunState:
     :param epoch: Epochs that are complete.
     :param batch: Batches used of the present epoch.
     :param step: Steps of the optimizers in all.
-    :param counted: Steps of the present epoch that are in `sums`.
-    :param sums: Sums of the terms over these steps.
+    :param counted: Samples of the present epoch that are in `sums`.
+    :param sums: Sums of the terms over these samples.
     :param waited: Validations since the best one.
     :param stopped: Whether a callback has ended the run.
     :param best: Value, epoch and weights of the best validation.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from copy import deepcopy
 from typing import Any
 
@@ -13,15 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from art_mi import bridge, representations
-from art_mi.bounds import donsker_varadhan, info_nce, jensen_shannon
+from art_mi.attacks.information import critic_information
+from art_mi.bounds import OBJECTIVES, donsker_varadhan
 from art_mi.critics import ConvCritic, Critic, separable_critic
-from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of, or_none
 from art_mi.trainers.base import StepTrainer, Terms
 from art_mi.trainers.batches import Batches
 from art_mi.trainers.crafting import ProjectedGradient, projected_gradient
 from art_mi.trainers.randomness import isolated_randomness
-
-OBJECTIVES = {"donsker_varadhan": donsker_varadhan, "info_nce": info_nce, "jensen_shannon": jensen_shannon}
 
 
 class WorstCaseMITrainer(StepTrainer):
@@ -30,9 +30,13 @@ class WorstCaseMITrainer(StepTrainer):
     As I - beta RV = (1 - beta) J1 + beta J2, `beta=1` is the max-min problem of the worst-case information alone, and
     `beta=0` plain maximisation of information. With `tau` it is the constrained problem of an (eps, tau)-robust
     representation instead, max I subject to RV <= tau, whose dual variable takes the place of beta:
-    beta <- [beta + dual_lr (RV - tau)]_+ after each step.
+    beta <- [beta + dual_lr (RV - tau)] within [0, 1], after each step. If it ends at 1, tau was out of reach.
 
-    Normal and worst-case information have critics of their own, which climb the same bound as the representation.
+    Normal and worst-case information have critics of their own, which climb the same bound as the representation. The
+    terms `normal`, `worst_case` and `vulnerability` are what these critics read while they learn, small at first and
+    no measurement: for that there is :class:`~art_mi.metrics.WorstCaseMIEstimator`. Where beta exceeds 1 the
+    representation lowers J1, of which a critic gives a lower bound only, and learns to deceive it: the dual variable
+    stops there, and a fixed `beta` above 1 is warned of.
 
     `fit` trains the representation for `nb_epochs`, then the head for `head_epochs`; without labels the representation
     alone. Validation is of the whole classifier, in the epochs of the head.
@@ -68,9 +72,11 @@ class WorstCaseMITrainer(StepTrainer):
         :param head: What follows `layer` is trained on adversarial (`"robust"`) or clean (`"standard"`) inputs, or not
             at all (None).
         :param head_epochs: Epochs of the head, after those of `fit`; as many by default.
-        :param bound: `"donsker_varadhan"`, `"info_nce"` or `"jensen_shannon"`, the objective.
+        :param bound: `"donsker_varadhan"`, `"nwj"`, `"info_nce"` or `"jensen_shannon"`, what is climbed. The last is
+            no information: its critics are then read by the first, which is also what `tau` is held against.
         :param beta: Weight of the vulnerability; not limited to [0, 1].
-        :param tau: Largest vulnerability in nats, in place of a fixed `beta`; `beta` is then where its dual starts.
+        :param tau: Largest vulnerability in nats, in place of a fixed `beta`; `beta`, at most 1, is then where its dual
+            variable starts.
         :param dual_lr: Step size of that dual variable.
         :param critic: Critic of raw inputs and representation, of which copies are trained; by default a separable one,
             convolutional for images. :class:`~art_mi.critics.LocalCritic` is the papers'.
@@ -86,6 +92,10 @@ class WorstCaseMITrainer(StepTrainer):
         for name, value in (("beta", beta), ("dual_lr", dual_lr)):
             check(name, value, NON_NEGATIVE)
         check("tau", tau, or_none(NON_NEGATIVE))
+        if tau is not None:
+            check("beta", beta, PROPORTION)
+        elif beta > 1:
+            warnings.warn(f"`beta` above 1 lowers a lower bound of the normal information, got {beta}.", stacklevel=2)
         check("critic_lr", critic_lr, POSITIVE)
         check("detach_input", detach_input, BOOLEAN)
         if not isinstance(critic, Critic | None):
@@ -137,7 +147,7 @@ class WorstCaseMITrainer(StepTrainer):
                 module.eval()
 
     def step(self, x: Tensor, y: Tensor | None) -> Terms:
-        """See :class:`.StepTrainer`; terms `normal`, `worst_case`, `vulnerability` and `beta`, those there are."""
+        """See :class:`.StepTrainer`; terms `normal`, `worst_case`, `vulnerability`, `objective` and `beta`."""
         if not self._on_head:
             return self._encoder_step(x)
         assert y is not None
@@ -147,8 +157,7 @@ class WorstCaseMITrainer(StepTrainer):
     def after_step(self, terms: Terms) -> None:
         """See :class:`.StepTrainer`."""
         if self.tau is not None and not self._on_head:
-            moved = self.duals["beta"] + self.dual_lr * (terms["vulnerability"].double() - self.tau)
-            self.duals["beta"] = moved.clamp_min(0.0)
+            self.move_dual("beta", terms["vulnerability"].double() - self.tau, self.dual_lr, most=1.0)
 
     def _train(
         self, batches: Batches, validation_data: Any, nb_epochs: int, scheduler: Any, options: dict[str, Any]
@@ -163,17 +172,18 @@ class WorstCaseMITrainer(StepTrainer):
     def _encoder_step(self, x: Tensor) -> Terms:
         beta = self.duals.get("beta", torch.tensor(self.beta, device=x.device)).float()
         weights = {"normal": 1 - beta, "worst_case": beta}
-        objectives, terms = [], {}
+        climbed, terms = [], {}
         for name in self.critics:
             inputs = self._worst(x) if name == "worst_case" else x
             z = _scaled_gradient(self._represent(inputs), weights[name])
             scores = self.modules[name](self.gather(inputs), self.gather(z))
-            objectives.append(OBJECTIVES[self.bound](scores))
+            climbed.append(OBJECTIVES[self.bound](scores))
             # The Jensen-Shannon objective is no information: its critic is read with a bound
-            terms[name] = donsker_varadhan(scores.detach()) if self.bound == "jensen_shannon" else objectives[-1]
+            terms[name] = donsker_varadhan(scores.detach()) if self.bound == "jensen_shannon" else climbed[-1]
         if len(terms) == 2:
-            terms["vulnerability"] = terms["normal"] - terms["worst_case"]
-        return {"loss": -torch.stack(objectives).sum(), **terms, **({"beta": beta} if self.tau is not None else {})}
+            j1, j2 = terms["normal"], terms["worst_case"]
+            terms |= {"vulnerability": j1 - j2, "objective": (1 - beta) * j1 + beta * j2}
+        return {"loss": -torch.stack(climbed).sum(), **terms, **({"beta": beta} if self.tau is not None else {})}
 
     def _represent(self, x: Tensor) -> Tensor:
         """The representation in training mode."""
@@ -185,12 +195,9 @@ class WorstCaseMITrainer(StepTrainer):
         """Inputs moved so that the critic's bound falls."""
         critic, bound = self.critics["worst_case"], OBJECTIVES[self.bound]
         with representations.representation(self.classifier, self.layer) as represent, bridge.evaluating(critic):
-            kept = critic.x_side(self.gather(x)).detach() if self.detach_input else None
-
-            def objective(x_adv: Tensor) -> Tensor:
-                x_side = critic.x_side(self.gather(x_adv)) if kept is None else kept
-                return -bound(critic.scores(x_side, critic.z_side(self.gather(represent(x_adv)))))
-
+            objective = critic_information(
+                represent, critic, x, bound=bound, detach_input=self.detach_input, gather=self.gather
+            )
             return self._parts().craft(objective, x, self.generator)
 
     def _parts(self) -> ProjectedGradient:

@@ -292,6 +292,22 @@ def test_records_are_means_over_the_steps_of_their_epoch(toy: Any, log_every: in
     ]
 
 
+def test_samples_count_alike_in_a_record_whatever_their_batch(toy: Any) -> None:
+    pairs = TensorDataset(torch.from_numpy(toy.x(26)), torch.from_numpy(toy.y(26)))
+    trainer = Counting(toy.classifier(), verbose=False)
+    trainer.fit(DataLoader(pairs, batch_size=24), nb_epochs=1)
+    assert trainer.history[0]["size"] == pytest.approx((24 * 24 + 2 * 2) / 26)
+
+
+def test_a_last_sample_alone_is_left_out_where_batches_are_normalised(toy: Any) -> None:
+    pairs = TensorDataset(torch.from_numpy(toy.x(25)), torch.from_numpy(toy.y(25)))
+    trainer = Counting(toy.classifier(toy.network(nn.BatchNorm1d(8))), verbose=False)
+    trainer.fit(DataLoader(pairs, batch_size=8), nb_epochs=1)
+    assert trainer.history[0]["size"] == 8.0
+    with pytest.raises(ValueError, match=r"`batch_size` must leave at least 2 samples in a batch, got 1"):
+        trainer.fit(toy.x(), toy.y(), batch_size=1)
+
+
 def test_batches_that_are_too_small_are_left_out_and_not_counted(toy: Any) -> None:
     pairs = TensorDataset(torch.from_numpy(toy.x(13)), torch.from_numpy(toy.y(13)))
     trainer = Counting(toy.classifier(), verbose=False)

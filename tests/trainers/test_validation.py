@@ -60,6 +60,17 @@ def test_labels_may_be_one_hot_and_batches_small(toy: Any) -> None:
     assert whole.measure() == one_hot.measure() == small.measure()
 
 
+@pytest.mark.parametrize("factor", [30.0, 1e4])
+def test_no_network_looks_more_robust_because_its_logits_grow(toy: Any, factor: float) -> None:
+    def rates(factor: float) -> dict[str, float]:
+        art = toy.classifier()
+        art.model[-1].weight.data *= factor
+        art.model[-1].bias.data *= factor
+        return Validation.of(toy.trainer(MadryPGDTrainer, art), data(toy), None).measure()
+
+    assert rates(factor)["robust_accuracy"] <= rates(1.0)["robust_accuracy"] < rates(1.0)["clean_accuracy"]
+
+
 def test_an_attack_of_random_radius_is_validated_at_the_one_it_was_given(toy: Any) -> None:
     art = toy.classifier()
     attack = ProjectedGradientDescentPyTorch(art, eps=0.2, eps_step=0.1, max_iter=2, random_eps=True, verbose=False)
