@@ -139,3 +139,4 @@ class MovingAverageDV:
 
 
 BOUNDS = {"donsker_varadhan": donsker_varadhan, "nwj": nwj, "info_nce": info_nce}
+OBJECTIVES = {**BOUNDS, "jensen_shannon": jensen_shannon}  # what critics may climb; the last is no bound

@@ -80,14 +80,23 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     :param model: Any module.
     """
+    with restored(model), torch.enable_grad():
+        model.eval()
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        yield
+
+
+@contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """On exit every module's mode and parameter's `requires_grad` are as before.
+
+    :param model: Any module.
+    """
     modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        model.eval()
-        for parameter, _ in wanted:
-            parameter.requires_grad_(False)
-        with torch.enable_grad():
-            yield
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
@@ -114,7 +123,7 @@ def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
         if bool(((tensor < low) | (tensor > high)).any()):
             raise ValueError(
                 f"`x` must lie within the classifier's clip_values [{float(low.min()):g}, {float(high.max()):g}], got "
-                f"values from {float(tensor.min()):g} to {float(tensor.max()):g}."
+                f"values from {float(tensor.min()):.9g} to {float(tensor.max()):.9g}."
             )
     return tensor.to(classifier.device)
 
@@ -135,6 +144,10 @@ def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
         raise ValueError(f"`y` must hold one label for each of the {n} samples, got shape {labels.shape}.")
     if labels.ndim == 2 and labels.shape[1] not in (1, classifier.nb_classes):
         raise ValueError(f"`y` must have 1 or {classifier.nb_classes} columns, got {labels.shape[1]}.")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        largest = labels == labels.max(1, keepdims=True)
+        if not np.isfinite(labels).all() or (labels < 0).any() or (largest.sum(1) != 1).any():
+            raise ValueError("`y` must have one largest entry a row, finite and none negative, got rows without.")
     index = check_and_transform_label_format(labels, classifier.nb_classes, return_one_hot=False).reshape(-1)
     if (index != np.round(index)).any() or index.min() < 0 or index.max() >= classifier.nb_classes:
         most = classifier.nb_classes - 1

@@ -24,8 +24,11 @@ def named_layer(model: nn.Module, layer: str) -> nn.Module:
 
     :param model: Any module.
     :param layer: A name of `model.named_modules()`.
-    :raises ValueError: If there is none; the message lists close names.
+    :raises TypeError: If the name is none.
+    :raises ValueError: If there is no such module; the message lists close names.
     """
+    if not isinstance(layer, str):
+        raise TypeError(f"`layer` must be a name, got {type(layer).__name__}.")
     modules: dict[str, nn.Module] = dict(model.named_modules())
     modules.pop("", None)
     if layer in modules:

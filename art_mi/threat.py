@@ -100,12 +100,7 @@ class NormBall:
             uniform = torch.rand((n, 1), generator=generator, device=x.device, dtype=x.dtype)
             delta = torch.randn(flat.shape, generator=generator, device=x.device, dtype=x.dtype)
             if self.norm == 1:
-                delta = (
-                    delta.sign()
-                    * -torch.rand(flat.shape, generator=generator, device=x.device, dtype=x.dtype)
-                    .clamp_min(torch.finfo(x.dtype).tiny)
-                    .log()
-                )
+                delta = delta.sign() * torch.empty_like(delta).exponential_(generator=generator)
             delta = uniform ** (1 / d) * delta / delta.norm(p=float(self.norm), dim=1, keepdim=True)
         return self.project(x + self.eps * delta.view_as(x), x)
 

@@ -43,6 +43,7 @@ def critic_information(
     *,
     bound: Callable[[Tensor], Tensor] = donsker_varadhan,
     detach_input: bool = False,
+    gather: Callable[[Tensor], Tensor] = torch.clone,
 ) -> Objective:
     """Minus a bound on I(X'; g(X')) under a fitted critic, scored in squares of the critic's `train_block`.
 
@@ -51,15 +52,16 @@ def critic_information(
     :param x: Clean inputs `(n, ...)`.
     :param bound: Scores to nats, such as those of :mod:`art_mi.bounds`.
     :param detach_input: Lower the bound through g(x') alone, with the critic's x side kept at the clean inputs.
+    :param gather: Rows of all processes from those of this one, differentiable.
     :return: Map from inputs `(n, ...)`, n at least 2, to one value in nats, which couples them.
     """
-    x_side = None
+    clean, x_side = gather(x), None
     if detach_input and isinstance(critic, Critic):
         with torch.no_grad():
-            x_side = critic.x_side(x)
+            x_side = critic.x_side(clean)
 
     def objective(x_adv: Tensor) -> Tensor:
-        seen = x if detach_input else x_adv
-        return -bound(block_scores(critic, seen, represent(x_adv), x_side=x_side))
+        seen = clean if detach_input else gather(x_adv)
+        return -bound(block_scores(critic, seen, gather(represent(x_adv)), x_side=x_side))
 
     return objective

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace, auto_parser
+from jsonargparse import ArgumentParser, Namespace, auto_parser, get_loader, set_loader
 
 from art_mi.cli.demo import demo
 from art_mi.cli.estimate import estimate
@@ -22,6 +24,25 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "selftest": selftest,
 }
+
+
+def _loaded(text: str) -> Any:
+    """YAML, with short names of classes."""
+    content = get_loader("yaml")(text)
+    if isinstance(content, dict):
+        for settings in (content, content.get("train")):
+            if isinstance(settings, dict):
+                _name_classes(settings)
+    return content
+
+
+def _name_classes(settings: dict[str, Any]) -> None:
+    for name in ("trainer", "attack"):
+        match settings.get(name):
+            case str(short):
+                settings[name] = ALIASES.get(short, short)
+            case {"class_path": str(short)}:
+                settings[name]["class_path"] = ALIASES.get(short, short)
 
 
 def _as_typed(arguments: list[str]) -> list[str]:
@@ -40,11 +61,23 @@ def _as_typed(arguments: list[str]) -> list[str]:
     return typed
 
 
-def _keep(parser: ArgumentParser, settings: Namespace) -> None:
-    """Write the resolved settings beside the results: `art-mi --config OUT/config.yaml` repeats the run."""
-    out = Path(settings.train.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(parser.dump(settings), encoding="utf-8")
+@contextmanager
+def _kept(parser: ArgumentParser, settings: Namespace) -> Iterator[None]:
+    """The resolved settings lie beside the results, from the beginning of a run, unless it is refused.
+
+    `art-mi --config OUT/config.yaml` repeats the run.
+    """
+    path = Path(settings.train.out) / "config.yaml"
+    before, was_there = path.read_text(encoding="utf-8") if path.is_file() else None, path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(parser.dump(settings, format="yaml"), encoding="utf-8")
+    try:
+        yield
+    except (OSError, ValueError, TypeError):
+        path.unlink() if before is None else path.write_text(before, encoding="utf-8")
+        if not was_there:
+            path.parent.rmdir()
+        raise
 
 
 def main(args: list[str] | None = None) -> int:
@@ -54,14 +87,15 @@ def main(args: list[str] | None = None) -> int:
     :return: Exit status.
     """
     try:
-        parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi")
+        set_loader("art-mi", _loaded)
+        parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi", parser_mode="art-mi")
         settings = parser.parse_args(_as_typed(sys.argv[1:] if args is None else args))
         chosen = parser.instantiate(settings)[settings.subcommand]
         chosen.pop("config", None)
-        COMMANDS[settings.subcommand](**chosen)
-        if settings.subcommand == "train" and os.environ.get("RANK", "0") == "0":
-            _keep(parser, settings)
-    except (ValueError, TypeError) as error:
+        keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"
+        with _kept(parser, settings) if keeps else nullcontext():
+            COMMANDS[settings.subcommand](**chosen)
+    except (OSError, ValueError, TypeError) as error:
         print(f"art-mi: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

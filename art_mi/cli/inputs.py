@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_model as load_model_weights
 from torch import nn
 
 from art_mi.bridge import evaluating
@@ -88,7 +88,7 @@ def load_weights(module: nn.Module, weights: str) -> None:
     if not Path(weights).is_file():
         raise ValueError(f"`weights` must be an existing file, got {weights!r}.")
     try:
-        module.load_state_dict(load_file(weights))
+        load_model_weights(module, weights)
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"`weights` must be of the model's architecture, got {weights!r}: {error}") from error
 

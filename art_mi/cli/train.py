@@ -16,9 +16,10 @@ from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save_model
 from torch import nn
 
+from art_mi.bridge import input_tensor, label_tensor
 from art_mi.cli.inputs import fraction, load_model
 from art_mi.datasets import ImageData, load
 from art_mi.evaluation import accuracy, attacked_accuracy, standard_attacks
@@ -113,6 +114,7 @@ def train(
     module = small_cnn(shape, nb_classes) if model == "small-cnn" else load_model(model)
     chosen = optimizer(module.parameters())
     classifier = PyTorchClassifier(module, nn.CrossEntropyLoss(), shape, nb_classes, chosen, clip_values=clip_values)
+    _check_test(classifier, samples)
     made = _default_attack(classifier, radius or 0.0) if attack is None else attack(classifier)
     if hasattr(made, "verbose"):
         made.set_params(verbose=False)
@@ -135,7 +137,8 @@ def train(
         resume_from=out if resume else None,
     )
     if defence.fabric.is_global_zero:
-        save_file(module.state_dict(), Path(out) / "model.safetensors")
+        module.to(memory_format=torch.contiguous_format)  # tied weights in another format cannot be stored
+        save_model(module, str(Path(out) / "model.safetensors"))
         report = _results(defence, samples, radius)
         (Path(out) / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         for name, value in report["accuracies"].items():
@@ -165,6 +168,16 @@ def _samples(data: str, data_dir: str | None, validation_fraction: float) -> tup
     held = max(1, round(validation_fraction * len(x)))
     parts = [(x[index], y[index]) for index in (order[held:], order[:held])]
     return Samples(parts[0], parts[1], test), int(y.max()) + 1, usual
+
+
+def _check_test(classifier: PyTorchClassifier, samples: Samples) -> None:
+    """Before any training rather than after it."""
+    if samples.test is not None:
+        x, y = samples.test
+        try:
+            label_tensor(classifier, y, len(input_tensor(classifier, x)))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`data` must hold test samples like those trained on, but {error}") from error
 
 
 def _default_attack(classifier: PyTorchClassifier, eps: float) -> EvasionAttack:

@@ -30,7 +30,7 @@ class MovingAverage:
         """Move the average towards the weights.
 
         :param model: The model as it is now.
-        :param first: Start the average at these weights.
+        :param first: Start the average at these weights, as in each stage of training.
         """
         current = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
         moved = [name for name, value in current.items() if value.is_floating_point() and not first]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
 from art.data_generators import DataGenerator, PyTorchDataGenerator
+from art.defences.preprocessor import CutMixPyTorch, MixupPyTorch
 from art.defences.trainer import Trainer
 from art.estimators.classification import PyTorchClassifier
 from lightning_fabric import Fabric
@@ -77,6 +79,9 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         bridge.check_classifier(classifier)
         if classifier.optimizer is None:
             raise ValueError("`classifier` must have an optimizer, got None. Give one to the PyTorchClassifier.")
+        _check_trainable(classifier)
+        if any(isinstance(module, nn.BatchNorm1d) for module in classifier.model.modules()):
+            self.smallest_batch = 2  # one sample has no variance
         if attack is not None or self.needs_attack:
             crafting.check_attack(classifier, attack)
         check("precision", precision, one_of(PRECISIONS))
@@ -165,7 +170,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         :param nb_epochs: Number of epochs.
         :param scheduler: Any torch learning-rate scheduler of the classifier's optimizer.
         :param options: `validation_attack`, an ART attack on the classifier, by default twenty projected-gradient steps
-            within the ball of the trainer's attack, and what :class:`.FitOptions` lists.
+            within the ball of the trainer's attack, or where that has none the attack itself; and what
+            :class:`.FitOptions` lists.
         :raises TypeError: If an option is unknown or an argument of another type.
         :raises ValueError: If an argument breaks its rule; the message names it and nothing is trained.
         :raises FloatingPointError: If a term or weight is not finite; the message names it, epoch and batch.
@@ -194,7 +200,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             raise TypeError(f"`generator` must be an ART DataGenerator, got {type(generator).__name__}.")
         if generator.size is None:
             raise ValueError("`generator` must know its size, got None.")
-        if isinstance(generator, PyTorchDataGenerator):
+        if _is_whole_loader(generator):
             batches: Batches = self._loader_batches(generator.iterator)
         elif self.fabric.world_size == 1:
             batches = GeneratorBatches(generator, self.classifier)
@@ -231,6 +237,18 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                 self.classifier, self.attack, x, y, self.generator, target=target, start_std=start_std
             )
 
+    def move_dual(self, name: str, excess: Tensor | float, step: float, most: float = math.inf) -> None:
+        """Projected ascent of a dual variable, without a wait for the device.
+
+        :param name: Its name in `duals`.
+        :param excess: By how much the constraint is exceeded.
+        :param step: Step size.
+        :param most: Largest value; the least is 0.
+        """
+        dual = self.duals[name]
+        excess = torch.as_tensor(excess, dtype=dual.dtype, device=dual.device)
+        self.duals[name] = (dual + step * excess).clamp(0.0, most)
+
     def gather(self, values: Tensor) -> Tensor:
         """Rows of all processes, with their gradients; the same rows for one process."""
         return processes.gather(self.fabric, values)
@@ -241,20 +259,15 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         model = self.classifier.model
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
-        modes = [(module, module.training) for module in model.modules()]
-        wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         originals = dict(self.modules)
         processes.share(self.fabric, [module.state_dict() for module in (model, *originals.values())])
         try:
             self.running = _InPrecision(self.fabric, torch.compile(model) if self.compiled else model)
             self.modules = {name: _InPrecision(self.fabric, module) for name, module in originals.items()}
-            yield
+            with bridge.restored(model):
+                yield
         finally:
             self.running, self.modules = model, originals
-            for module, training in modes:
-                module.training = training
-            for parameter, requires_grad in wanted:
-                parameter.requires_grad_(requires_grad)
 
     def _loader_batches(self, loader: Any) -> LoaderBatches:
         if self.fabric.world_size > 1:
@@ -287,7 +300,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         attack = options.pop("validation_attack", None)
         validation = None if validation_data is None else Validation.of(self, validation_data, attack)
         chosen = FitOptions(nb_epochs=nb_epochs, scheduler=scheduler, **options)
-        chosen.check(self, validation)
+        chosen.check(self, validation, len(batches))
         Loop(self, batches, chosen, validation).run()
 
 
@@ -302,6 +315,24 @@ class _InPrecision(nn.Module):
         with self.fabric.autocast():
             out = self.module(*inputs)
         return self.fabric.strategy.precision.convert_output(out)
+
+
+def _check_trainable(classifier: PyTorchClassifier) -> None:
+    """Refuse an optimizer that would train something else, and preprocessing that changes labels."""
+    own = set(classifier.model.parameters())
+    if own.isdisjoint(p for group in classifier.optimizer.param_groups for p in group["params"]):
+        raise ValueError("`classifier` must have an optimizer of its own model's weights, got one of others.")
+    for operation in classifier.preprocessing_operations:
+        if isinstance(operation, CutMixPyTorch | MixupPyTorch):
+            raise ValueError(f"`classifier` must not mix labels in its preprocessing, got {type(operation).__name__}.")
+
+
+def _is_whole_loader(generator: DataGenerator) -> bool:
+    """Whether a generator is no more than a loader of known length; its own size and `get_batch` count otherwise."""
+    if type(generator) is not PyTorchDataGenerator:
+        return False
+    dataset = generator.iterator.dataset
+    return isinstance(dataset, Sized) and len(dataset) == generator.size
 
 
 def _accelerator(device: torch.device) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from art_mi.trainers.crafting import divergence
 
 
 class StandardTrainer(StepTrainer):
-    """Cross-entropy on clean inputs. An attack, where given, only lends its ball to the validation."""
+    """Cross-entropy on clean inputs. An attack, where given, serves for validation only."""
 
     needs_attack = False
 

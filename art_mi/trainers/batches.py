@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -125,21 +126,29 @@ class LoaderBatches:
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
-        self._seed(seed)
-        for batch in self.loader:
-            parts = batch if isinstance(batch, list | tuple) else (batch,)
-            yield _checked(self.classifier, parts[0], parts[1] if len(parts) > 1 else None)
+        with self._seeded(seed):
+            for batch in self.loader:
+                parts = batch if isinstance(batch, list | tuple) else (batch,)
+                yield _checked(self.classifier, parts[0], parts[1] if len(parts) > 1 else None)
 
-    def _seed(self, seed: int) -> None:
+    @contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """Generators that the loader was given start from the seed, and are as before afterwards."""
         loader: Any = self.loader
         sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-        for generator in (loader.generator, getattr(sampler, "generator", None)):
-            if isinstance(generator, torch.Generator):
-                generator.manual_seed(seed)
+        given = [g for g in (loader.generator, getattr(sampler, "generator", None)) if isinstance(g, torch.Generator)]
+        before = [generator.get_state() for generator in given]
         if isinstance(sampler, DistributedSampler):
             sampler.seed = seed
             sampler.set_epoch(0)
             loader._num_iter_calls = 0  # Fabric adds to the seed how often it has been asked
+        try:
+            for generator in given:
+                generator.manual_seed(seed)
+            yield
+        finally:
+            for generator, state in zip(given, before, strict=True):
+                generator.set_state(state)
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ class GeneratorBatches:
     labelled: bool = True
 
     def __len__(self) -> int:
-        if isinstance(self.generator, NumpyDataGenerator):
+        if type(self.generator) is NumpyDataGenerator:
             return int(self.generator.batches_per_epoch)
         return math.ceil(int(self.generator.size) / int(self.generator.batch_size))
 
@@ -168,9 +177,11 @@ class GeneratorBatches:
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """See :class:`Batches`."""
-        anew = iter(self.generator) if isinstance(self.generator, NumpyDataGenerator) else None
+        anew = iter(self.generator) if type(self.generator) is NumpyDataGenerator else None
         for _ in range(len(self)):
             x, y = self.generator.get_batch() if anew is None else next(anew)
+            if y is None:
+                raise ValueError("`generator` must give labels, got None.")
             yield _checked(self.classifier, x, y)
 
 

@@ -56,10 +56,11 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, name: str = "path") -> dict[str, Any]:
     """What :func:`save_checkpoint` wrote, equal in value and type, on the CPU.
 
     :param path: File to read; nothing in it is run.
+    :param name: What messages call it.
     :return: The state. Its tensors are in memory, not mapped to the file.
     :raises ValueError: If there is no file, or it is cut short, no checkpoint, or of another format version.
     """
@@ -68,15 +69,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             found, version = metadata.get("format"), metadata.get("version")
             if found != FORMAT:
-                raise ValueError(f"`path` must be a checkpoint of art_mi, got {str(path)!r} of format {found!r}.")
+                raise ValueError(f"`{name}` must be a checkpoint of art_mi, got {str(path)!r} of format {found!r}.")
             if version != VERSION:
                 raise ValueError(
-                    f"`path` must be a checkpoint of format version {VERSION}, got {str(path)!r} of version "
+                    f"`{name}` must be a checkpoint of format version {VERSION}, got {str(path)!r} of version "
                     f"{version!r}: another release of art_mi wrote it."
                 )
-            return _state(metadata.get("state", ""), lambda name: file.get_tensor(name).clone(), path)
+            return _state(metadata.get("state", ""), lambda key: file.get_tensor(key).clone(), path, name)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"`path` must be a complete checkpoint, got {str(path)!r}: {error}.") from error
+        raise ValueError(f"`{name}` must be a complete checkpoint, got {str(path)!r}: {error}.") from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -118,11 +119,11 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _state(text: str, tensor: Callable[[str], Tensor], path: Path) -> dict[str, Any]:
+def _state(text: str, tensor: Callable[[str], Tensor], path: Path, name: str) -> dict[str, Any]:
     try:
         state = decoded(json.loads(text), tensor)
         if not isinstance(state, dict):
             raise TypeError(f"its state is a {type(state).__name__}")
         return state
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
-        raise ValueError(f"`path` must be an intact checkpoint, got {str(path)!r}: {error}.") from error
+        raise ValueError(f"`{name}` must be an intact checkpoint, got {str(path)!r}: {error}.") from error

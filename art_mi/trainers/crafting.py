@@ -12,11 +12,11 @@ from art.attacks.attack import EvasionAttack
 from art.attacks.evasion import BasicIterativeMethod, ProjectedGradientDescent, ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from art_mi.attacks import Objective, ascend, best_of
+from art_mi.attacks.tensor_attack import TensorAttack
 from art_mi.bridge import norm_ball, outputs
-from art_mi.losses import kl_divergence
+from art_mi.losses import kl_divergence, log_error_probability
 from art_mi.threat import NORMS, NormBall
 
 PLAIN = (BasicIterativeMethod, ProjectedGradientDescent, ProjectedGradientDescentPyTorch)
@@ -96,14 +96,17 @@ Target = Callable[[PyTorchClassifier, Tensor, Tensor | None], Objective]
 
 
 def loss(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objective:
-    """The cross-entropy of each sample as an objective.
+    """log(1 - p_y) of each sample as an objective, which rises with the cross-entropy.
+
+    A step of steepest ascent is the same, but in float32 the gradient of the cross-entropy is lost where p_y rounds to
+    1, so that confident samples would not be attacked and saturated networks look robust.
 
     :param classifier: Whose outputs are logits.
     :param x: Clean inputs `(n, ...)`.
     :param y: Index labels `(n,)`.
     """
     assert y is not None
-    return lambda x_adv: cross_entropy(outputs(classifier, x_adv), y, reduction="none")
+    return lambda x_adv: log_error_probability(outputs(classifier, x_adv), y)
 
 
 def divergence(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objective:
@@ -131,8 +134,8 @@ def craft(
     """Adversarial inputs for a batch on the device. The classifier must be in evaluation mode.
 
     :param classifier: The classifier under attack.
-    :param attack: A projected-gradient attack lends its numbers; one with a method `perturb` works on tensors; any
-        other is run as it is, by `generate`.
+    :param attack: A projected-gradient attack lends its numbers; those of this package work on tensors; any
+        other is run as it is, by `generate`, and has its settings back afterwards.
     :param x: Inputs `(n, ...)`.
     :param y: Index labels `(n,)`.
     :param generator: Source of randomness, where the attack takes one.
@@ -144,11 +147,14 @@ def craft(
     parts = projected_gradient(classifier, attack)
     if parts is not None:
         return parts.craft(target(classifier, x, y), x, generator, start_std=start_std)
-    if hasattr(attack, "perturb"):
-        moved: Tensor = attack.perturb(x, y, generator)
-        return moved
-    with torch.enable_grad():
-        made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
+    if isinstance(attack, TensorAttack):
+        return attack.perturb(x, y, generator)
+    settings = {name: getattr(attack, name) for name in attack.attack_params if hasattr(attack, name)}
+    try:
+        with torch.enable_grad():
+            made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
+    finally:  # attacks that draw their radius, or aim themselves, leave it in their settings
+        vars(attack).update({name: value for name, value in settings.items() if name in vars(attack)})
     if np.shape(made) != tuple(x.shape):
         raise ValueError(f"`attack` must keep the shape {tuple(x.shape)} of its inputs, got {np.shape(made)}.")
     return torch.as_tensor(made, dtype=x.dtype, device=x.device)

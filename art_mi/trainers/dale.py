@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from art_mi.losses import kl_divergence
-from art_mi.rules import BOOLEAN, NON_NEGATIVE, check, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, one_of, or_none
 from art_mi.trainers.base import StepTrainer, Terms
 from art_mi.trainers.crafting import divergence, loss
 
@@ -22,8 +22,12 @@ class DALETrainer(StepTrainer):
     theta descends E[robust loss] + nu E[clean loss], and nu <- [nu + dual_lr (clean loss - rho)]_+. Algorithm 1 starts
     nu at 0 and moves it once an epoch; the published code starts it at 1 and moves it once a batch by 0.001
     (`dual_start=1.0, dual_step="batch", dual_lr=0.001`). The paper prints neither its margin nor its dual step: the
-    margin here is the code's, the dual step ours. The epoch's clean loss is the mean over its batches as they were
+    margin here is the code's, the dual step ours. The epoch's clean loss is the mean over its samples as they were
     trained on, not that of a pass of its own.
+
+    The margin is held once nu has had time to get where it must: `dual_lr` times the number of dual steps times the
+    excess should be some multiple of that value, which for a margin well inside reach means `dual_step="batch"` or
+    many epochs. In the history `clean` against rho tells whether it was, and `nu` of 0 that the margin was slack.
 
     | Paper link: https://arxiv.org/abs/2110.15767 (algorithm 1)
     """
@@ -35,7 +39,7 @@ class DALETrainer(StepTrainer):
         *,
         rho: float = 0.1,
         dual_lr: float = 0.1,
-        dual_start: float = 0.0,
+        dual_start: float | None = None,
         dual_step: str = "epoch",
         robust_loss: str = "cross_entropy",
         swapped: bool = False,
@@ -49,26 +53,30 @@ class DALETrainer(StepTrainer):
             `"kl"`; any other untargeted ART attack is its limit of no noise.
         :param rho: Margin of the constrained loss.
         :param dual_lr: Step size of the dual variable.
-        :param dual_start: First value of the dual variable.
+        :param dual_start: First value of the dual variable; by default 0, and 1 for the loss `"kl"`, which alone knows
+            no labels and is least for a constant classifier.
         :param dual_step: `"epoch"` or `"batch"`, how often the dual variable moves.
         :param robust_loss: `"cross_entropy"` on the perturbed inputs, or `"kl"`, the divergence of their predictions
             from the clean ones.
         :param swapped: Minimise the clean loss and constrain the robust one.
-        :param multiplier: A fixed multiplier in place of the dual variable.
+        :param multiplier: A fixed multiplier in place of the dual variable; positive where only it brings in labels.
         :param common: As in :class:`.StepTrainer`.
         :raises TypeError: If `classifier` or `attack` is of another kind.
         :raises ValueError: If an argument breaks its rule.
         """
-        for name, value in (("rho", rho), ("dual_lr", dual_lr), ("dual_start", dual_start)):
+        for name, value in (("rho", rho), ("dual_lr", dual_lr)):
             check(name, value, NON_NEGATIVE)
+        check("dual_start", dual_start, or_none(NON_NEGATIVE))
         check("dual_step", dual_step, one_of(("epoch", "batch")))
         check("robust_loss", robust_loss, one_of(("cross_entropy", "kl")))
         check("swapped", swapped, BOOLEAN)
-        check("multiplier", multiplier, or_none(NON_NEGATIVE))
+        unlabelled = robust_loss == "kl" and not swapped  # but for the constraint
+        check("multiplier", multiplier, or_none(POSITIVE if unlabelled else NON_NEGATIVE))
         super().__init__(classifier, attack, **common)
         self.rho, self.dual_lr, self.dual_step = rho, dual_lr, dual_step
-        self.robust_loss, self.swapped, self.multiplier = robust_loss, swapped, multiplier
-        start = dual_start if multiplier is None else multiplier
+        self.robust_loss, self.multiplier = robust_loss, multiplier
+        self.objective, self.constrained = ("clean", "robust") if swapped else ("robust", "clean")
+        start = next(value for value in (multiplier, dual_start, float(unlabelled)) if value is not None)
         self.duals["nu"] = torch.tensor(start, dtype=torch.float64, device=classifier.device)
 
     def step(self, x: Tensor, y: Tensor | None) -> Terms:
@@ -77,24 +85,17 @@ class DALETrainer(StepTrainer):
         kl = self.robust_loss == "kl"
         x_adv = self.craft(x, y, divergence if kl else loss, start_std=0.001 if kl else 0.0)
         logits, logits_adv = self.forward(x), self.forward(x_adv)
-        clean = cross_entropy(logits, y)
         robust = kl_divergence(logits_adv, logits).mean() if kl else cross_entropy(logits_adv, y)
-        nu = self.duals["nu"].to(clean.dtype)
-        total = clean + nu * robust if self.swapped else robust + nu * clean
-        return {"loss": total, "robust": robust, "clean": clean, "nu": nu}
+        losses = {"robust": robust, "clean": cross_entropy(logits, y)}
+        nu = self.duals["nu"].to(robust.dtype)
+        return {"loss": losses[self.objective] + nu * losses[self.constrained], **losses, "nu": nu}
 
     def after_step(self, terms: Terms) -> None:
         """See :class:`.StepTrainer`."""
-        if self.dual_step == "batch":
-            self._ascend(terms["robust" if self.swapped else "clean"])
+        if self.multiplier is None and self.dual_step == "batch":
+            self.move_dual("nu", terms[self.constrained].double() - self.rho, self.dual_lr)
 
     def after_epoch(self, record: dict[str, Any]) -> None:
         """See :class:`.StepTrainer`."""
-        if self.dual_step == "epoch":
-            self._ascend(record["robust" if self.swapped else "clean"])
-
-    def _ascend(self, constrained: Tensor | float) -> None:
-        if self.multiplier is None:
-            nu = self.duals["nu"]
-            excess = torch.as_tensor(constrained, dtype=nu.dtype, device=nu.device) - self.rho
-            self.duals["nu"] = (nu + self.dual_lr * excess).clamp_min(0.0)
+        if self.multiplier is None and self.dual_step == "epoch":
+            self.move_dual("nu", record[self.constrained] - self.rho, self.dual_lr)

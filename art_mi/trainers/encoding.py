@@ -28,14 +28,12 @@ def encoded(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         arrays, numbers, strings and None. Other classes are refused, subclasses included.
     :param path: What errors call the value; with the keys to it, it is the name of each tensor.
     :param tensors: Receives a copy on the CPU of every tensor, and the bytes of every array.
-    :return: Lists, dicts with string keys, finite floats, integers of at most 64 bits, strings, booleans and None.
+    :return: Lists, dicts with string keys, finite floats, integers, strings, booleans and None.
     :raises TypeError: If the value holds anything else.
     """
     kind = type(value)  # exactly: what comes back from a subclass would not be one
-    if value is None or kind in (bool, str):
+    if value is None or kind in (bool, int, str):
         return value
-    if kind is int:
-        return value if value.bit_length() <= 64 else {"int": hex(value)}
     if kind is float:
         return value if math.isfinite(value) else {"float": str(value)}
     if kind in _SEQUENCES.values():
@@ -103,8 +101,6 @@ def decoded(entry: Any, tensor: Callable[[str], Tensor]) -> Any:
     match entry:
         case None | bool() | int() | float() | str():
             return entry
-        case {"int": str(digits)}:
-            return int(digits, 16)
         case {"float": str(text)}:
             return float(text)
         case {"tensor": name, "dtype": dtype, "shape": shape}:

@@ -50,7 +50,7 @@ class Loop:
         self.checkpoints = Checkpoints(trainer, self.trained, batches, options.out)
         self.state = RunState()
         self.good: State = {}  # what was trained when the epoch began
-        self.unseen: list[tuple[int, list[str], Tensor]] = []  # batches, and the terms that nobody has looked at
+        self.unseen: list[tuple[int, int, list[str], Tensor]] = []  # batch, its size, terms that nobody has looked at
 
     def run(self) -> None:
         """Train to the end; `trainer.history` holds a record an epoch.
@@ -59,17 +59,18 @@ class Loop:
         :raises FloatingPointError: If a term or a weight is not finite.
         """
         options = self.options
+        total = options.nb_epochs * len(self.batches)
+        self.checkpoints.check()
         if options.resume_from is None:
             self.trainer.history = []
+            self.checkpoints.write(self.state)
         else:
             self.state = self.checkpoints.resume(Path(options.resume_from), options.nb_epochs)
-        self.checkpoints.prepare(self.state)
-        total = options.nb_epochs * len(self.batches)
         self.bar = tqdm(total=total, initial=self.state.step, disable=not self._shown)
         with self.trainer.set_up(), self.bar:
             while not self._finished:
                 self._epoch()
-        if self.state.best is not None and options.restore_best:
+        if self.state.best is not None and options.restore_best and self.validation is not None:
             self.model.load_state_dict(self.state.best["model"])
         elif self.average is not None:
             self.model.load_state_dict(self.average.state)
@@ -89,6 +90,8 @@ class Loop:
         self.bar.set_description(f"{type(trainer).__name__} {state.epoch + 1}/{self.options.nb_epochs}")
         trainer.before_epoch(state.epoch, self.options.nb_epochs)
         trainer.training_mode()
+        changed = state.epoch == 0 or trainer.phase(state.epoch) != trainer.phase(state.epoch - 1)
+        self._begins = changed and state.batch == 0
         self.good = deepcopy(self.trained.state())
         order, own, crafting = self._seeds()
         trainer.generator.manual_seed(crafting)
@@ -100,7 +103,7 @@ class Loop:
                         self._step(x, y)
                         self._after_step()
                 self._end_of_epoch()
-        except FloatingPointError:
+        except Exception:
             self.trained.load(self.good)
             raise
 
@@ -122,10 +125,11 @@ class Loop:
         terms = self.trainer.step(x, y)
         self._descend(terms["loss"])
         values = processes.mean(self.fabric, torch.stack([value.detach().float() for value in terms.values()]))
-        self.unseen.append((self.state.batch, list(terms), values))
+        self.unseen.append((self.state.batch, len(x), list(terms), values))
         self.trainer.after_step(dict(zip(terms, values, strict=True)))
         if self.average is not None:
-            self.average.update(self.model, first=self.state.step == 0)
+            self.average.update(self.model, first=self._begins)
+            self._begins = False
         if self.scheduler is not None and self.options.scheduler_interval == "step":
             self.scheduler.step()
 
@@ -164,13 +168,13 @@ class Loop:
             return
         unseen, self.unseen = self.unseen, []
         values = iter(torch.cat([values for *_, values in unseen]).tolist())
-        for batch, names, _ in unseen:
+        for batch, size, names, _ in unseen:
             terms = dict(zip(names, values, strict=False))  # takes one value a name
             for name, value in terms.items():
                 if not math.isfinite(value):
                     raise self._failure(name, str(value), batch)
-                self.state.sums[name] = self.state.sums.get(name, 0.0) + value
-        self.state.counted += len(unseen)
+                self.state.sums[name] = self.state.sums.get(name, 0.0) + size * value
+            self.state.counted += size
         self._show(terms)
 
     def _check_weights(self) -> None:
@@ -201,8 +205,9 @@ class Loop:
         means = {name: total / state.counted for name, total in state.sums.items()}
         record = {"epoch": state.epoch + 1, "lr": float(trainer.classifier.optimizer.param_groups[0]["lr"]), **means}
         trainer.after_epoch(record)
-        self._validate(record)
-        stops = [bool(callback(trainer, record)) for callback in self.options.callbacks]
+        with nullcontext() if self.average is None else self.average.in_place(self.model):
+            self._validate(record)
+            stops = [bool(callback(trainer, record)) for callback in self.options.callbacks]
         record, state.stopped = self.fabric.broadcast((record, any(stops)))
         self._schedule(record)
         trainer.history.append(record)
@@ -216,13 +221,12 @@ class Loop:
         due = (state.epoch + 1) % self.options.validate_every == 0 or state.epoch + 1 == self.options.nb_epochs
         if self.validation is None or not due or not self.trainer.validates(state.epoch):
             return
-        with nullcontext() if self.average is None else self.average.in_place(self.model):
-            record.update(self.fabric.broadcast(self.validation.measure()))
-            value = next(record[name] for name in ACCURACIES if name in record)
-            state.waited += 1
-            if state.best is None or value > state.best["value"]:
-                state.best = {"value": value, "epoch": state.epoch + 1, "model": deepcopy(self.model.state_dict())}
-                state.waited = 0
+        record.update(self.fabric.broadcast(self.validation.measure()))
+        value = next(record[name] for name in ACCURACIES if name in record)
+        state.waited += 1
+        if state.best is None or value > state.best["value"]:
+            state.best = {"value": value, "epoch": state.epoch + 1, "model": deepcopy(self.model.state_dict())}
+            state.waited = 0
 
     def _schedule(self, record: dict[str, Any]) -> None:
         if isinstance(self.scheduler, ReduceLROnPlateau):

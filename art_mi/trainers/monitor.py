@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data import DataLoader
+
 from art_mi.metrics import WorstCaseMIEstimator
+from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.rules import check, integer
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ class RVMonitor:
 
     def __init__(self, x: Any, *, every: int = 1, **kwargs: Any) -> None:
         check("every", every, integer(1))
+        if isinstance(x, Sized) and not isinstance(x, DataLoader) and len(x) < FEWEST_PAIRS:
+            raise ValueError(f"`x` must hold at least {FEWEST_PAIRS} samples, got {len(x)}.")
         self.estimator = WorstCaseMIEstimator(**{"verbose": False, **kwargs})
         self.x, self.every = x, every
 

@@ -39,8 +39,9 @@ class FitOptions:
     :param clip_grad_norm: Largest norm of the gradient of the weights in the classifier's optimizer.
     :param ema_decay: Validate and keep a moving average of the weights with this decay.
     :param log_every: Steps between two looks at the terms, each a wait for the device.
-    :param callbacks: Called with trainer and epoch record after each epoch; they may add to the record, and end the
-        training by returning True. Of several processes each calls them, and the first one's answer counts.
+    :param callbacks: Called with trainer and epoch record after each epoch, averaged weights in place; they may add to
+        the record, and end the training by returning True. Of several processes each calls them, and the first one's
+        answer counts.
     :param out: Folder for `history.csv` and `checkpoint.safetensors`, created where missing. What it holds of an
         earlier run is replaced.
     :param checkpoint_every: Steps between checkpoints, beside the one at the end of each epoch.
@@ -67,10 +68,11 @@ class FitOptions:
     patience: int | None = None
     restore_best: bool = True
 
-    def check(self, trainer: StepTrainer, validation: Validation | None) -> None:
+    def check(self, trainer: StepTrainer, validation: Validation | None, nb_batches: int) -> None:
         """Refuse what breaks a rule, before any work.
 
         :param trainer: Whose optimizer the scheduler must belong to.
+        :param nb_batches: Batches of an epoch.
         :param validation: None where no validation data were given.
         :raises TypeError: If the scheduler is none, or a callback cannot be called.
         :raises ValueError: If a value breaks its rule; the message names it.
@@ -84,9 +86,16 @@ class FitOptions:
                 raise ValueError("`scheduler` must belong to the classifier's optimizer, got one of another optimizer.")
             if isinstance(self.scheduler, ReduceLROnPlateau) and self.scheduler_interval == "step":
                 raise ValueError("`scheduler_interval` must be 'epoch' for ReduceLROnPlateau, got 'step'.")
+            steps = self.nb_epochs * (nb_batches if self.scheduler_interval == "step" else 1)
+            if (total := getattr(self.scheduler, "total_steps", steps)) < steps:  # OneCycleLR counts them
+                raise ValueError(f"`scheduler` must last for the run's {steps} steps, got one of {total}.")
+        if not isinstance(self.callbacks, Sequence):
+            raise TypeError(f"`callbacks` must be a list, got {type(self.callbacks).__name__}.")
         for callback in self.callbacks:
             if not callable(callback):
                 raise TypeError(f"`callbacks` must be callable, got {type(callback).__name__}.")
+        if self.out is not None and Path(self.out).is_file():
+            raise ValueError(f"`out` must be a folder, got the file {str(self.out)!r}.")
         if self.checkpoint_every is not None and self.out is None:
             raise ValueError("`out` must be given with `checkpoint_every`, got None.")
         if self.patience is not None and validation is None:

@@ -32,8 +32,8 @@ class RunState:
     :param epoch: Epochs that are complete.
     :param batch: Batches used of the present epoch.
     :param step: Steps of the optimizers in all.
-    :param counted: Steps of the present epoch that are in `sums`.
-    :param sums: Sums of the terms over these steps.
+    :param counted: Samples of the present epoch that are in `sums`.
+    :param sums: Sums of the terms over these samples.
     :param waited: Validations since the best one.
     :param stopped: Whether a callback has ended the run.
     :param best: Value, epoch and weights of the best validation.
@@ -69,17 +69,13 @@ class Checkpoints:
         self.out = None if out is None else Path(out)
         self._drawn: dict[str, Any] | None = None  # states of the generators to go on from
 
-    def prepare(self, state: RunState) -> None:
-        """Make the folder where it is missing, and write the history so far.
+    def check(self) -> None:
+        """Refuse what no checkpoint can hold.
 
-        :param state: Where the run is.
-        :raises TypeError: If a scheduler or optimizer keeps what no checkpoint can hold.
+        :raises TypeError: If a scheduler or optimizer keeps such a thing.
         """
         if self.out is not None:
-            encoded(self._content(state), "state", {})
-            if self.trainer.fabric.is_global_zero:
-                self.out.mkdir(parents=True, exist_ok=True)
-                _write_table(self.out / HISTORY, self.trainer.history)
+            encoded(self.trained.state(), "state", {})
 
     def write(self, state: RunState) -> None:
         """Replace checkpoint and history; of several processes the first one writes.
@@ -87,11 +83,14 @@ class Checkpoints:
         :param state: Where the run is.
         """
         if self.out is not None:
-            content = self._content(state)
-            if self.trainer.fabric.is_global_zero:
-                save_checkpoint(self.out / CHECKPOINT, content)
-                _write_table(self.out / HISTORY, self.trainer.history)
-            self.trainer.fabric.barrier()
+            self._write(self.out, self._content(state))
+
+    def _write(self, out: Path, content: dict[str, Any]) -> None:
+        if self.trainer.fabric.is_global_zero:
+            out.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(out / CHECKPOINT, content)
+            _write_table(out / HISTORY, content["history"])
+        self.trainer.fabric.barrier()
 
     def _content(self, state: RunState) -> dict[str, Any]:
         drawn = {"global": random_states(self.device), "trainer": self.trainer.generator.get_state()}
@@ -113,7 +112,7 @@ class Checkpoints:
         :return: Where the run was.
         :raises ValueError: If it is not a checkpoint of such a run; nothing is changed then.
         """
-        content = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+        content = load_checkpoint(path / CHECKPOINT if path.is_dir() else path, "resume_from")
         before = deepcopy(self.trained.state())
         try:
             state = RunState(**content["state"])
@@ -121,9 +120,11 @@ class Checkpoints:
             drawn = content["drawn"][self.trainer.fabric.global_rank] if state.batch else None
             history = list(content["history"])
             self.trained.load(content["trained"])
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if self.out is not None:  # a run that is killed at once can be resumed from there
+                self._write(self.out, content)
+        except (AttributeError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             self.trained.load(before)
-            if isinstance(error, ValueError):
+            if isinstance(error, OSError | ValueError):
                 raise
             raise ValueError(
                 f"`resume_from` must be a checkpoint of a training run, got {str(path)!r}: {error}."

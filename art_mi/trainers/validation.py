@@ -27,15 +27,14 @@ class Validation:
     :param trainer: Whose classifier is validated.
     :param x: Inputs `(n, ...)` on the device.
     :param y: Index labels `(n,)` on the device.
-    :param attack: ART attack; by default twenty projected-gradient steps of eps / 8 within the radius and norm that
-        the trainer's attack has, and none where it has neither.
+    :param attack: What attacks them; None for no attack.
     :param batch_size: Most samples in a batch.
     """
 
     trainer: StepTrainer
     x: Tensor
     y: Tensor
-    attack: EvasionAttack | None = None
+    attack: EvasionAttack | crafting.ProjectedGradient | None = None
     batch_size: int = 256
 
     @classmethod
@@ -44,7 +43,8 @@ class Validation:
 
         :param trainer: Whose classifier is validated.
         :param data: Pair of inputs and labels.
-        :param attack: ART attack on that classifier, or None for the default.
+        :param attack: ART attack on that classifier; by default twenty projected-gradient steps of eps / 8 within the
+            radius and norm that the trainer's attack has now, that attack itself where it has neither.
         :raises TypeError: If `attack` is no attack, or `data` not numeric.
         :raises ValueError: If `data` is not such a pair, or its values break a rule.
         """
@@ -56,9 +56,10 @@ class Validation:
             x = bridge.input_tensor(trainer.classifier, data[0])
             if len(x) == 0:
                 raise ValueError("`x` must hold samples, got none.")
-            return cls(trainer, x, bridge.label_tensor(trainer.classifier, data[1], len(x)), attack)
+            y = bridge.label_tensor(trainer.classifier, data[1], len(x))
         except (TypeError, ValueError) as error:
             raise type(error)(f"`validation_data` must be a pair (x, y), but {error}") from error
+        return cls(trainer, x, y, _default_attack(trainer) if attack is None else attack)
 
     def measure(self) -> dict[str, float]:
         """`clean_accuracy` and, where there is an attack, `robust_accuracy`, in [0, 1]."""
@@ -79,13 +80,14 @@ class Validation:
 
     def _attacked(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor | None:
         classifier = self.trainer.classifier
-        attack = self.attack
-        if attack is None:
-            trained = self.trainer.attack
-            norm, eps = getattr(trained, "norm", None), getattr(trained, "eps", None)
-            if norm in ("inf", *NORMS) and isinstance(eps, Real) and float(eps) > 0:
-                ball = bridge.norm_ball(classifier, norm, float(eps))
-                pgd = crafting.ProjectedGradient(ball, ball.eps / 8, STEPS)
-                return pgd.craft(crafting.loss(classifier, x, y), x, generator)
-            attack = trained
-        return None if attack is None else crafting.craft(classifier, attack, x, y, generator)
+        if isinstance(self.attack, crafting.ProjectedGradient):
+            return self.attack.craft(crafting.loss(classifier, x, y), x, generator)
+        return None if self.attack is None else crafting.craft(classifier, self.attack, x, y, generator)
+
+
+def _default_attack(trainer: StepTrainer) -> EvasionAttack | crafting.ProjectedGradient | None:
+    norm, eps = getattr(trainer.attack, "norm", None), getattr(trainer.attack, "eps", None)
+    if norm in ("inf", *NORMS) and isinstance(eps, Real) and float(eps) > 0:
+        ball = bridge.norm_ball(trainer.classifier, norm, float(eps))
+        return crafting.ProjectedGradient(ball, ball.eps / 8, STEPS)
+    return trainer.attack

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from copy import deepcopy
 from typing import Any
 
 import torch
 from art.attacks.attack import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from art_mi import bridge, representations
-from art_mi.bounds import donsker_varadhan, info_nce, jensen_shannon
+from art_mi.attacks.information import critic_information
+from art_mi.bounds import OBJECTIVES, donsker_varadhan
 from art_mi.critics import ConvCritic, Critic, separable_critic
 from art_mi.randomness import isolated_randomness
-from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of, or_none
 from art_mi.trainers.base import StepTrainer, Terms
 from art_mi.trainers.batches import Batches
-from art_mi.trainers.crafting import projected_gradient
-
-OBJECTIVES = {"donsker_varadhan": donsker_varadhan, "info_nce": info_nce, "jensen_shannon": jensen_shannon}
+from art_mi.trainers.crafting import ProjectedGradient, projected_gradient
 
 
 class WorstCaseMITrainer(StepTrainer):
@@ -29,9 +30,13 @@ class WorstCaseMITrainer(StepTrainer):
     As I - beta RV = (1 - beta) J1 + beta J2, `beta=1` is the max-min problem of the worst-case information alone, and
     `beta=0` plain maximisation of information. With `tau` it is the constrained problem of an (eps, tau)-robust
     representation instead, max I subject to RV <= tau, whose dual variable takes the place of beta:
-    beta <- [beta + dual_lr (RV - tau)]_+ after each step.
+    beta <- [beta + dual_lr (RV - tau)] within [0, 1], after each step. If it ends at 1, tau was out of reach.
 
-    Normal and worst-case information have critics of their own, which climb the same bound as the representation.
+    Normal and worst-case information have critics of their own, which climb the same bound as the representation. The
+    terms `normal`, `worst_case` and `vulnerability` are what these critics read while they learn, small at first and
+    no measurement: for that there is :class:`~art_mi.metrics.WorstCaseMIEstimator`. Where beta exceeds 1 the
+    representation lowers J1, of which a critic gives a lower bound only, and learns to deceive it: the dual variable
+    stops there, and a fixed `beta` above 1 is warned of.
 
     `fit` trains the representation for `nb_epochs`, then the head for `head_epochs`; without labels the representation
     alone. Validation is of the whole classifier, in the epochs of the head.
@@ -67,9 +72,11 @@ class WorstCaseMITrainer(StepTrainer):
         :param head: What follows `layer` is trained on adversarial (`"robust"`) or clean (`"standard"`) inputs, or not
             at all (None).
         :param head_epochs: Epochs of the head, after those of `fit`; as many by default.
-        :param bound: `"donsker_varadhan"`, `"info_nce"` or `"jensen_shannon"`, the objective.
+        :param bound: `"donsker_varadhan"`, `"nwj"`, `"info_nce"` or `"jensen_shannon"`, what is climbed. The last is
+            no information: its critics are then read by the first, which is also what `tau` is held against.
         :param beta: Weight of the vulnerability; not limited to [0, 1].
-        :param tau: Largest vulnerability in nats, in place of a fixed `beta`; `beta` is then where its dual starts.
+        :param tau: Largest vulnerability in nats, in place of a fixed `beta`; `beta`, at most 1, is then where its dual
+            variable starts.
         :param dual_lr: Step size of that dual variable.
         :param critic: Critic of raw inputs and representation, of which copies are trained; by default a separable one,
             convolutional for images. :class:`~art_mi.critics.LocalCritic` is the papers'.
@@ -85,25 +92,26 @@ class WorstCaseMITrainer(StepTrainer):
         for name, value in (("beta", beta), ("dual_lr", dual_lr)):
             check(name, value, NON_NEGATIVE)
         check("tau", tau, or_none(NON_NEGATIVE))
+        if tau is not None:
+            check("beta", beta, PROPORTION)
+        elif beta > 1:
+            warnings.warn(f"`beta` above 1 lowers a lower bound of the normal information, got {beta}.", stacklevel=2)
         check("critic_lr", critic_lr, POSITIVE)
         check("detach_input", detach_input, BOOLEAN)
         if not isinstance(critic, Critic | None):
             raise TypeError(f"`critic` must be a Critic, got {type(critic).__name__}.")
         super().__init__(classifier, attack, **common)
-        parts = projected_gradient(classifier, attack)
-        if parts is None:
-            raise TypeError(
-                f"`attack` must be a plain ART ProjectedGradientDescent of norm inf, 2 or 1 and one radius, without "
-                f"momentum, got another {type(attack).__name__}."
-            )
+        self._parts()
         if self.compiled and layer is not None:
             raise ValueError(f"`compiled` must be False with a `layer`, which a compiled model hides, got {layer!r}.")
         if head is not None and layer is None:
             raise ValueError("`layer` must name a layer before the output where a head is trained, got None.")
-        self.parts, self.layer, self.head, self.head_epochs = parts, layer, head, head_epochs
+        self.layer, self.head, self.head_epochs = layer, head, head_epochs
         self.bound, self.beta, self.tau, self.dual_lr = bound, beta, tau, dual_lr
         self.detach_input = detach_input
         self._encoder = representations.encoder(classifier, layer)
+        if head is not None and set(classifier.model.parameters()) <= set(self._encoder.parameters):
+            raise ValueError(f"`layer` must leave weights for a head, or `head` be None, got {layer!r}, which has all.")
         self._encoder_epochs, self._on_head = 0, False
         if tau is not None:
             self.duals["beta"] = torch.tensor(beta, dtype=torch.float64, device=classifier.device)
@@ -139,7 +147,7 @@ class WorstCaseMITrainer(StepTrainer):
                 module.eval()
 
     def step(self, x: Tensor, y: Tensor | None) -> Terms:
-        """See :class:`.StepTrainer`; terms `normal`, `worst_case`, `vulnerability` and `beta`, those there are."""
+        """See :class:`.StepTrainer`; terms `normal`, `worst_case`, `vulnerability`, `objective` and `beta`."""
         if not self._on_head:
             return self._encoder_step(x)
         assert y is not None
@@ -149,8 +157,7 @@ class WorstCaseMITrainer(StepTrainer):
     def after_step(self, terms: Terms) -> None:
         """See :class:`.StepTrainer`."""
         if self.tau is not None and not self._on_head:
-            moved = self.duals["beta"] + self.dual_lr * (terms["vulnerability"].double() - self.tau)
-            self.duals["beta"] = moved.clamp_min(0.0)
+            self.move_dual("beta", terms["vulnerability"].double() - self.tau, self.dual_lr, most=1.0)
 
     def _train(
         self, batches: Batches, validation_data: Any, nb_epochs: int, scheduler: Any, options: dict[str, Any]
@@ -165,17 +172,18 @@ class WorstCaseMITrainer(StepTrainer):
     def _encoder_step(self, x: Tensor) -> Terms:
         beta = self.duals.get("beta", torch.tensor(self.beta, device=x.device)).float()
         weights = {"normal": 1 - beta, "worst_case": beta}
-        objectives, terms = [], {}
+        climbed, terms = [], {}
         for name in self.critics:
             inputs = self._worst(x) if name == "worst_case" else x
             z = _scaled_gradient(self._represent(inputs), weights[name])
             scores = self.modules[name](self.gather(inputs), self.gather(z))
-            objectives.append(OBJECTIVES[self.bound](scores))
+            climbed.append(OBJECTIVES[self.bound](scores))
             # The Jensen-Shannon objective is no information: its critic is read with a bound
-            terms[name] = donsker_varadhan(scores.detach()) if self.bound == "jensen_shannon" else objectives[-1]
+            terms[name] = donsker_varadhan(scores.detach()) if self.bound == "jensen_shannon" else climbed[-1]
         if len(terms) == 2:
-            terms["vulnerability"] = terms["normal"] - terms["worst_case"]
-        return {"loss": -torch.stack(objectives).sum(), **terms, **({"beta": beta} if self.tau is not None else {})}
+            j1, j2 = terms["normal"], terms["worst_case"]
+            terms |= {"vulnerability": j1 - j2, "objective": (1 - beta) * j1 + beta * j2}
+        return {"loss": -torch.stack(climbed).sum(), **terms, **({"beta": beta} if self.tau is not None else {})}
 
     def _represent(self, x: Tensor) -> Tensor:
         """The representation in training mode."""
@@ -187,13 +195,20 @@ class WorstCaseMITrainer(StepTrainer):
         """Inputs moved so that the critic's bound falls."""
         critic, bound = self.critics["worst_case"], OBJECTIVES[self.bound]
         with representations.representation(self.classifier, self.layer) as represent, bridge.evaluating(critic):
-            kept = critic.x_side(self.gather(x)).detach() if self.detach_input else None
+            objective = critic_information(
+                represent, critic, x, bound=bound, detach_input=self.detach_input, gather=self.gather
+            )
+            return self._parts().craft(objective, x, self.generator)
 
-            def objective(x_adv: Tensor) -> Tensor:
-                x_side = critic.x_side(self.gather(x_adv)) if kept is None else kept
-                return -bound(critic.scores(x_side, critic.z_side(self.gather(represent(x_adv)))))
-
-            return self.parts.craft(objective, x, self.generator)
+    def _parts(self) -> ProjectedGradient:
+        """The numbers of the attack as they are now."""
+        parts = projected_gradient(self.classifier, self.attack)
+        if parts is None:
+            raise TypeError(
+                f"`attack` must be a plain ART ProjectedGradientDescent of norm inf, 2 or 1 and one radius, without "
+                f"momentum, got another {type(self.attack).__name__}."
+            )
+        return parts
 
     def _critic(self, critic: Critic | None) -> Critic:
         """A copy of the critic given, or a new one, on the device, after it has scored a pair."""
@@ -204,7 +219,7 @@ class WorstCaseMITrainer(StepTrainer):
                 z = represent(x)
             if critic is None:
                 images = len(shape) == 3 and min(shape[1:]) >= 4
-                critic = ConvCritic(shape[0], z.shape[1]) if images else _VectorCritic(shape, z.shape[1])
+                critic = ConvCritic(shape[0], z.shape[1]) if images else _flat_critic(shape, z.shape[1])
             made = deepcopy(critic).to(device)
             try:
                 made(x, z)
@@ -214,21 +229,10 @@ class WorstCaseMITrainer(StepTrainer):
         return made
 
 
-class _VectorCritic(Critic):
-    """A separable critic of flattened inputs."""
-
-    def __init__(self, shape: tuple[int, ...], dim_z: int) -> None:
-        super().__init__()
-        self.inner = separable_critic(int(torch.Size(shape).numel()), dim_z)
-
-    def x_side(self, x: Tensor) -> Tensor:
-        return self.inner.x_side(x.flatten(1))
-
-    def z_side(self, z: Tensor) -> Tensor:
-        return self.inner.z_side(z)
-
-    def scores(self, x_side: Tensor, z_side: Tensor) -> Tensor:
-        return self.inner.scores(x_side, z_side)
+def _flat_critic(shape: tuple[int, ...], dim_z: int) -> Critic:
+    critic = separable_critic(math.prod(shape), dim_z)
+    critic.x_encoder = nn.Sequential(nn.Flatten(), critic.x_encoder)
+    return critic
 
 
 def _scaled_gradient(z: Tensor, factor: Tensor) -> Tensor:

@@ -218,6 +218,51 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(labelled, tmp_path):
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+def test_short_names_serve_in_yaml_too(labelled, tmp_path):
+    out = tmp_path / "run"
+    settings = {"data": str(labelled), "out": str(out), "eps": "0.1", "nb_epochs": 1}
+    chosen = {"trainer": {"class_path": "mimae", "init_args": {"lamb": 0.7}}, "attack": "pgd"}
+    (tmp_path / "run.yaml").write_text(json.dumps({"train": {**settings, **chosen}}))
+    assert main(["--config", str(tmp_path / "run.yaml"), "train"]) == 0
+    assert "lamb: 0.7" in (out / "config.yaml").read_text()
+
+
+def test_settings_lie_in_the_folder_from_the_start_and_a_refused_run_leaves_none(labelled, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("art_mi.trainers.loop.Loop.run", lambda loop: seen.append((out / "config.yaml").is_file()))
+    out = tmp_path / "run"
+    assert _train(out, labelled, "--nb-epochs", "0") == 2
+    assert not out.exists()
+    assert _train(out, labelled, "--nb-epochs", "1") == 0
+    assert seen == [True]
+    before = (out / "config.yaml").read_text()
+    assert _train(out, labelled, "--nb-epochs", "0") == 2
+    assert (out / "config.yaml").read_text() == before
+
+
+def test_weights_in_channels_last_or_shared_are_written(labelled, tmp_path, monkeypatch):
+    (tmp_path / "tied.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    convolution, again = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)\n"
+        "    return nn.Sequential(convolution, again, again, nn.Flatten(), nn.Linear(256, 10))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    options = ["--model", "tied:build", "--trainer.channels_last", "true", "--nb-epochs", "1"]
+    assert _train(tmp_path / "run", labelled, *options) == 0
+    weights = str(tmp_path / "run" / "model.safetensors")
+    arguments = ["--model", "tied:build", "--weights", weights, "--data", "digits", "--eps", "0.1", "--max-iter", "2"]
+    assert main(["estimate", *arguments, "--nb-samples", "150", "--quiet"]) == 0
+
+
+def test_test_samples_are_looked_at_before_the_training(labelled, tmp_path, capsys):
+    content = dict(np.load(labelled))
+    np.savez(tmp_path / "bad.npz", **{**content, "y_test": content["y_test"] + 5})
+    assert _train(tmp_path / "run", tmp_path / "bad.npz") == 2
+    assert "`data` must hold test samples like those trained on, but `y` must hold" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_trained_weights_can_be_measured(labelled, tmp_path, monkeypatch, capsys):
     (tmp_path / "small.py").write_text(
         "from art_mi.models import small_cnn\ndef build():\n    return small_cnn((1, 8, 8), 10)\n"

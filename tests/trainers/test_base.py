@@ -427,22 +427,6 @@ BAD_FITS: list[tuple[str, Any, type[Exception], str]] = [
     ("words as inputs", lambda t: {"x": "x"}, TypeError, r"`x` must be an array, a tensor or a DataLoader, got str"),
     ("batches of none", lambda t: {"batch_size": 0}, ValueError, r"`batch_size` must be an integer .*, got 0"),
     ("half a batch", lambda t: {"batch_size": 2.5}, ValueError, r"`batch_size` must be an integer .*, got 2\.5"),
-    ("no epochs", lambda t: {"nb_epochs": 0}, ValueError, r"`nb_epochs` must be an integer of at least 1, got 0"),
-    ("an unknown option", lambda t: {"lr": 0.1}, TypeError, r"`lr` must be an option of fit: validation_attack, "),
-    ("a scheduler that is none", lambda t: {"scheduler": "cosine"}, TypeError, r"`scheduler` must be .*, got str"),
-    (
-        "a foreign scheduler",
-        lambda t: {"scheduler": torch.optim.lr_scheduler.StepLR(t.classifier().optimizer, 1)},
-        ValueError,
-        r"`scheduler` must belong to the classifier's optimizer",
-    ),
-    ("an odd interval", lambda t: {"scheduler_interval": "day"}, ValueError, r"`scheduler_interval` .*got 'day'"),
-    ("a negative clip", lambda t: {"clip_grad_norm": -1.0}, ValueError, r"`clip_grad_norm` .*got -1\.0"),
-    ("a decay of one", lambda t: {"ema_decay": 1.0}, ValueError, r"`ema_decay` .*got 1\.0"),
-    ("patience alone", lambda t: {"patience": 2}, ValueError, r"`validation_data` must be given with `patience`"),
-    ("no patience", lambda t: {"patience": 0}, ValueError, r"`patience` must be .*, got 0"),
-    ("a callback that is none", lambda t: {"callbacks": [3]}, TypeError, r"`callbacks` must be callable, got int"),
-    ("checkpoints to nowhere", lambda t: {"checkpoint_every": 1}, ValueError, r"`out` must be given"),
     ("one array to validate", lambda t: {"validation_data": t.x()}, ValueError, r"`validation_data` must be a pair"),
     (
         "NaN to validate",
@@ -550,6 +534,56 @@ def test_information_needs_two_samples_in_a_batch(toy: Any, kind: type[Any]) -> 
     assert toy.weights(art) == before
 
 
+def test_a_bad_label_that_comes_late_takes_the_epoch_back(toy: Any) -> None:
+    art = toy.classifier()
+    pairs = TensorDataset(torch.from_numpy(toy.x()), torch.from_numpy(np.r_[toy.y(23), 7]))
+    before = toy.weights(art)
+    with pytest.raises(ValueError, match=r"`y` must hold integers from 0 to 2, got .* to 7"):
+        toy.trainer(MadryPGDTrainer, art).fit(DataLoader(pairs, batch_size=8), nb_epochs=1)
+    assert toy.weights(art) == before
+
+
+def test_the_generator_of_a_loader_is_as_before(toy: Any) -> None:
+    pairs = TensorDataset(torch.from_numpy(toy.x()), torch.from_numpy(toy.y()))
+    own = torch.Generator().manual_seed(5)
+    loader, before = DataLoader(pairs, batch_size=8, shuffle=True, generator=own), own.get_state()
+    trainer = toy.trainer(MadryPGDTrainer)
+    with pytest.raises(ValueError, match="`nb_epochs`"):
+        trainer.fit(loader, nb_epochs=0)
+    trainer.fit(loader, nb_epochs=1)
+    assert torch.equal(own.get_state(), before)
+
+
+def test_a_generator_of_ones_own_is_asked_for_its_batches(toy: Any) -> None:
+    class Augmenting(NumpyDataGenerator):
+        calls = 0
+
+        def get_batch(self) -> Any:
+            self.calls += 1
+            return super().get_batch()
+
+    generator = Augmenting(toy.x(), toy.y(), batch_size=8)
+    toy.trainer(MadryPGDTrainer).fit_generator(generator, nb_epochs=2)
+    assert generator.calls == 6
+
+
+def test_the_size_of_a_generator_counts(toy: Any) -> None:
+    pairs = TensorDataset(torch.from_numpy(toy.x()), torch.from_numpy(toy.y()))
+    trainer, steps = toy.trainer(MadryPGDTrainer), []
+    trainer.after_step = steps.append
+    trainer.fit_generator(PyTorchDataGenerator(DataLoader(pairs, batch_size=8), size=12, batch_size=8), nb_epochs=1)
+    assert len(steps) == 2
+
+
+def test_a_generator_without_labels_is_refused(toy: Any) -> None:
+    class Unlabelled(NumpyDataGenerator):
+        def get_batch(self) -> Any:
+            return super().get_batch()[0], None
+
+    with pytest.raises(ValueError, match="`generator` must give labels, got None"):
+        toy.trainer(MadryPGDTrainer).fit_generator(Unlabelled(toy.x(), toy.y(), batch_size=8), nb_epochs=1)
+
+
 def test_a_generator_must_be_one_of_art_and_know_its_size(toy: Any) -> None:
     trainer = toy.trainer(MadryPGDTrainer)
     pairs = TensorDataset(torch.from_numpy(toy.x()), torch.from_numpy(toy.y()))
@@ -591,7 +625,7 @@ def test_precision_belongs_to_the_fabric_where_one_is_given(toy: Any) -> None:
 
 
 def test_a_classifier_must_be_one_of_torch_with_an_optimizer_and_tensor_preprocessing(toy: Any) -> None:
-    from art.defences.preprocessor import SpatialSmoothing
+    from art.defences.preprocessor import MixupPyTorch, SpatialSmoothing
 
     art = toy.classifier(optimizer=None)
     with pytest.raises(ValueError, match=r"`classifier` must have an optimizer, got None"):
@@ -600,6 +634,10 @@ def test_a_classifier_must_be_one_of_torch_with_an_optimizer_and_tensor_preproce
         StandardTrainer(toy.network())
     with pytest.raises(ValueError, match=r"`classifier` must preprocess with PyTorch preprocessors"):
         StandardTrainer(toy.classifier(preprocessing_defences=SpatialSmoothing()))
+    with pytest.raises(ValueError, match=r"`classifier` must not mix labels in its preprocessing, got MixupPyTorch"):
+        StandardTrainer(toy.classifier(preprocessing_defences=MixupPyTorch(num_classes=3)))
+    with pytest.raises(ValueError, match=r"`classifier` must have an optimizer of its own model's weights"):
+        StandardTrainer(toy.classifier(optimizer=toy.classifier().optimizer))
 
 
 def test_a_model_must_return_one_tensor(toy: Any) -> None:

@@ -125,7 +125,7 @@ def test_nested_states_come_back_to_the_last_bit(state: dict[Any, Any]) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *(None, True, False, 0, -1, 2**64, -(2**64), [10**5000], "", "naïve\n\0\ud800 \U0001f600", "NaN"),
+        *(None, True, False, 0, -1, 2**64, -(2**64), [10**300], "", "naïve\n\0\ud800 \U0001f600", "NaN"),
         *(0.1, -0.0, 5e-324, 1.7976931348623157e308, float("inf"), float("-inf"), float("nan"), 1e22),
         *((), [], {}, (1,), [(1, [2, (3,)])], {1: "a", "1": "b"}, {"tensor": "a"}, {"int": "0x1"}),
         *(Counter({30: 1, 60: 2, 90: 0}), OrderedDict(b=1, a=2)),
@@ -430,7 +430,9 @@ for _ in range(5):
         while True:
             first += 1
             write(first)
-    time.sleep(0.2 + 0.3 * pauses.random())
+    while load_checkpoint(path)["step"] <= first:
+        time.sleep(0.01)
+    time.sleep(0.3 * pauses.random())
     os.kill(child, signal.SIGKILL)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
     state = load_checkpoint(path)

@@ -42,6 +42,17 @@ def generator(seed: int = 5) -> torch.Generator:
 # --- the fast path ---
 
 
+def test_an_attack_of_ones_own_is_run_by_generate_whatever_its_methods_are_called(toy: Any) -> None:
+    class Own(FastGradientMethod):
+        def perturb(self, x: Any, eps: float = 0.1) -> Any:
+            raise AssertionError("not this one")
+
+    art = toy.classifier()
+    x, y = pair(toy)
+    found = toy.trainer(MadryPGDTrainer, art, attack=Own(art, eps=0.2)).craft(x, y)
+    np.testing.assert_allclose(found.numpy(), FastGradientMethod(art, eps=0.2).generate(x.numpy(), y.numpy()))
+
+
 @pytest.mark.parametrize("kind", PLAIN)
 @pytest.mark.parametrize(("norm", "clip"), [(np.inf, None), ("inf", (0.0, 1.0)), (2, None), (2.0, None)])
 def test_projected_gradients_on_tensors_equal_those_of_art(toy: Any, kind: type[Any], norm: Any, clip: Any) -> None:

@@ -57,6 +57,25 @@ def test_the_multiplier_moves_in_double_precision(toy: Any) -> None:
     assert float(trainer.duals["nu"]) == pytest.approx(expected, rel=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ({}, 0.0),
+        ({"robust_loss": "kl"}, 1.0),
+        ({"robust_loss": "kl", "swapped": True}, 0.0),
+        ({"dual_start": 0.5}, 0.5),
+    ],
+)
+def test_labels_count_from_the_start(toy: Any, options: dict[str, Any], start: float) -> None:
+    assert float(toy.trainer(DALETrainer, **options).duals["nu"]) == start
+
+
+def test_a_multiplier_that_would_leave_the_labels_out_is_refused(toy: Any) -> None:
+    with pytest.raises(ValueError, match=r"`multiplier` must be None or a positive number, got 0"):
+        toy.trainer(DALETrainer, robust_loss="kl", multiplier=0)
+    assert toy.trainer(DALETrainer, robust_loss="kl", multiplier=0, swapped=True)
+
+
 @pytest.mark.parametrize("dual_step", ["epoch", "batch"])
 def test_a_fixed_multiplier_stays(toy: Any, dual_step: str) -> None:
     assert trajectory(toy, multiplier=0.3, dual_step=dual_step, dual_start=5.0) == [0.3] * 5
@@ -136,9 +155,9 @@ def test_a_tight_margin_raises_the_multiplier_and_a_loose_one_leaves_it_at_zero(
     [
         *(
             ({name: value}, f"`{name}` must be a non-negative number, got {value!r}")
-            for name in ("rho", "dual_lr", "dual_start")
-            for value in (-1, np.nan, None, "1")
+            for name, value in (("rho", -1), ("dual_lr", np.nan))
         ),
+        ({"dual_start": "1"}, r"`dual_start` must be None or a non-negative number, got '1'"),
         ({"multiplier": -0.1}, r"`multiplier` must be None or a non-negative number, got -0\.1"),
         ({"dual_step": "step"}, r"`dual_step` must be one of 'epoch', 'batch', got 'step'"),
         ({"robust_loss": "mse"}, r"`robust_loss` must be one of 'cross_entropy', 'kl', got 'mse'"),

@@ -186,14 +186,15 @@ def test_the_last_good_checkpoint_is_kept(
     assert resumed.history == whole.history
 
 
-def test_an_error_of_another_kind_leaves_the_weights_where_they_are(toy: Any) -> None:
+def test_an_error_of_any_kind_takes_the_epoch_back(toy: Any) -> None:
     def stop(trainer: Any, record: dict[str, Any]) -> None:
         raise RuntimeError("stopped on purpose")
 
-    trainer, whole = failing(toy, "", 0), fit(toy, failing(toy, "", 0), nb_epochs=1)
+    trainer = failing(toy, "", 0)
+    before = toy.weights(trainer.classifier)
     with pytest.raises(RuntimeError, match="stopped on purpose"):
         fit(toy, trainer, callbacks=[stop])
-    assert toy.weights(trainer.classifier) == toy.weights(whole.classifier)
+    assert toy.weights(trainer.classifier) == before
 
 
 # --- when the host waits for the device ---
@@ -289,6 +290,22 @@ def test_records_are_means_over_the_steps_of_their_epoch(toy: Any, log_every: in
     assert trainer.history == [
         {"epoch": epoch, "lr": 0.25, "loss": 0.0, "number": 4 * epoch - 1.5, "size": 6.0} for epoch in (1, 2, 3)
     ]
+
+
+def test_samples_count_alike_in_a_record_whatever_their_batch(toy: Any) -> None:
+    pairs = TensorDataset(torch.from_numpy(toy.x(26)), torch.from_numpy(toy.y(26)))
+    trainer = Counting(toy.classifier(), verbose=False)
+    trainer.fit(DataLoader(pairs, batch_size=24), nb_epochs=1)
+    assert trainer.history[0]["size"] == pytest.approx((24 * 24 + 2 * 2) / 26)
+
+
+def test_a_last_sample_alone_is_left_out_where_batches_are_normalised(toy: Any) -> None:
+    pairs = TensorDataset(torch.from_numpy(toy.x(25)), torch.from_numpy(toy.y(25)))
+    trainer = Counting(toy.classifier(toy.network(nn.BatchNorm1d(8))), verbose=False)
+    trainer.fit(DataLoader(pairs, batch_size=8), nb_epochs=1)
+    assert trainer.history[0]["size"] == 8.0
+    with pytest.raises(ValueError, match=r"`batch_size` must leave at least 2 samples in a batch, got 1"):
+        trainer.fit(toy.x(), toy.y(), batch_size=1)
 
 
 def test_batches_that_are_too_small_are_left_out_and_not_counted(toy: Any) -> None:
@@ -388,6 +405,8 @@ def test_a_plateau_is_not_stepped_where_nothing_was_validated(toy: Any) -> None:
         ({"scheduler_interval": "batch"}, ValueError, r"`scheduler_interval` must be one of 'epoch', 'step', got 'ba"),
         ({"scheduler": 0.1}, TypeError, r"`scheduler` must be a torch scheduler, got float"),
         ({"callbacks": [None]}, TypeError, r"`callbacks` must be callable, got NoneType"),
+        ({"callbacks": print}, TypeError, r"`callbacks` must be a list, got builtin_function_or_method"),
+        ({"out": __file__}, ValueError, r"`out` must be a folder, got the file '.*test_loop\.py'"),
         ({"epochs": 3}, TypeError, r"`epochs` must be an option of fit: validation_attack, nb_epochs, "),
     ],
 )
@@ -406,6 +425,9 @@ def test_a_scheduler_must_be_of_the_classifiers_optimizer(toy: Any) -> None:
     other = OneCycleLR(toy.classifier().optimizer, max_lr=0.1, total_steps=3)
     with pytest.raises(ValueError, match=r"`scheduler` must belong to the classifier's optimizer, got one of another"):
         fit(toy, trainer, scheduler=other)
+    short = OneCycleLR(trainer.classifier.optimizer, max_lr=0.1, total_steps=5)
+    with pytest.raises(ValueError, match=r"`scheduler` must last for the run's 8 steps, got one of 5"):
+        fit(toy, trainer, scheduler=short, scheduler_interval="step", nb_epochs=2)
     plateau = ReduceLROnPlateau(trainer.classifier.optimizer)
     with pytest.raises(ValueError, match=r"`scheduler_interval` must be 'epoch' for ReduceLROnPlateau, got 'step'"):
         fit(toy, trainer, scheduler=plateau, scheduler_interval="step")

@@ -81,6 +81,8 @@ def test_the_monitor_refuses_an_interval_that_is_no_count(toy: Any, every: Any) 
 def test_the_monitor_refuses_what_the_estimator_refuses(toy: Any) -> None:
     with pytest.raises(ValueError, match=r"`eps` must be a number, or `attack` be given, got None"):
         RVMonitor(toy.x(N))
+    with pytest.raises(ValueError, match=r"`x` must hold at least 100 samples, got 24"):
+        RVMonitor(toy.x(24), eps=0.1)
     with pytest.raises(TypeError, match="epsilon"):
         RVMonitor(toy.x(N), epsilon=0.1)
 

@@ -164,6 +164,17 @@ def test_the_moving_average_is_that_of_a_literal_loop(toy: Any) -> None:
             assert not torch.equal(value, other.model.state_dict()[name])
 
 
+def test_callbacks_see_the_average_that_was_validated(toy: Any) -> None:
+    trainer, seen = toy.trainer(MadryPGDTrainer, toy.classifier(lr=1.0)), []
+    data = toy.x(60), toy.y(60)
+
+    def look(trainer: Any, record: dict[str, Any]) -> None:
+        seen.append(float((trainer.classifier.predict(data[0]).argmax(1) == data[1]).mean()))
+
+    trainer.fit(*data, validation_data=data, batch_size=10, nb_epochs=3, ema_decay=0.9, callbacks=[look])
+    assert seen == [record["clean_accuracy"] for record in trainer.history]
+
+
 def test_what_is_validated_is_the_moving_average(toy: Any) -> None:
     art = toy.classifier(lr=1.0)
     trainer = toy.trainer(MadryPGDTrainer, art)

@@ -287,11 +287,13 @@ def test_runs_killed_at_random_moments_end_alike(tmp_path: Path) -> None:
 
 def test_a_finished_run_resumed_gives_the_same_weights_and_history(toy: Any, tmp_path: Path) -> None:
     expected = everything(fit(toy, best_of_averages_and_plateau, out=tmp_path))
-    before = files(tmp_path)
-    (tmp_path / "history.csv").unlink()  # as if killed between checkpoint and table
+    table = tmp_path / "history.csv"
+    before, kept = table.read_bytes(), plain(load_checkpoint(tmp_path / CHECKPOINT))
+    table.unlink()  # as if killed between checkpoint and table
     again = fit(toy, best_of_averages_and_plateau, out=tmp_path, resume_from=tmp_path / CHECKPOINT)
     assert everything(again) == expected
-    assert files(tmp_path) == before
+    assert table.read_bytes() == before
+    assert plain(load_checkpoint(tmp_path / CHECKPOINT)) == kept
 
 
 def test_the_history_is_a_table_of_the_records(toy: Any, tmp_path: Path) -> None:
@@ -322,6 +324,34 @@ def test_more_epochs_of_the_encoder_only_where_the_head_has_not_begun(toy: Any, 
         fit(toy, worst_case, steps=10, out=tmp_path)
     with pytest.raises(ValueError, match=r"`nb_epochs` must leave epoch 3, which was one of the head, as it was"):
         fit(toy, worst_case, nb_epochs=3, resume_from=tmp_path)
+
+
+@pytest.mark.parametrize("case", [arrays, dale_by_batch, worst_case])
+def test_a_run_killed_in_its_first_epoch_is_not_taken_for_the_one_before(toy: Any, tmp_path: Path, case: Any) -> None:
+    expected = everything(fit(toy, case))
+    fit(toy, other_seed if case is arrays else case, out=tmp_path, nb_epochs=1)
+    with pytest.raises(KilledError):
+        fit(toy, case, out=tmp_path, steps=2)
+    assert everything(fit(toy, case, resume_from=tmp_path)) == expected
+
+
+def test_a_resumed_run_that_is_killed_at_once_can_be_resumed_from_its_new_folder(toy: Any, tmp_path: Path) -> None:
+    expected = everything(fit(toy, arrays))
+    old, new = tmp_path / "old", tmp_path / "new"
+    with pytest.raises(KilledError):
+        fit(toy, arrays, out=old, checkpoint_every=1, steps=6)
+    with pytest.raises(KilledError):
+        fit(toy, arrays, resume_from=old, out=new, steps=1)
+    assert everything(fit(toy, arrays, resume_from=new)) == expected
+
+
+def test_without_validation_a_resumed_run_keeps_its_last_weights(toy: Any, tmp_path: Path) -> None:
+    validated = {"validation_data": (toy.x(), toy.y()), "validate_every": 1}
+    fit(toy, arrays, out=tmp_path, nb_epochs=1, **validated)
+    resumed = fit(toy, arrays, resume_from=tmp_path)
+    best = load_checkpoint(tmp_path / CHECKPOINT)["state"]["best"]["model"]
+    assert plain(resumed.classifier.model.state_dict()) != plain(best)
+    assert len(resumed.history) == EPOCHS
 
 
 def test_patience_goes_on_counting(toy: Any, tmp_path: Path) -> None:
@@ -498,14 +528,14 @@ def test_a_checkpoint_with_missing_or_foreign_parts_is_refused(
 def test_a_truncated_checkpoint_is_refused(toy: Any, written: Path, tmp_path: Path, share: float) -> None:
     content = (written / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(content[: int(share * len(content))])
-    message = r"`path` must be a complete checkpoint"
+    message = r"`resume_from` must be a complete checkpoint"
     refused(toy, tmp_path, best_of_averages_and_plateau, message, out=tmp_path, resume_from=tmp_path)
 
 
 def test_a_missing_checkpoint_is_refused(toy: Any, tmp_path: Path) -> None:
     new = tmp_path / "new"
     for missing in (tmp_path, tmp_path / "missing", tmp_path / CHECKPOINT):
-        refused(toy, tmp_path, arrays, r"`path` must be a complete checkpoint", out=new, resume_from=missing)
+        refused(toy, tmp_path, arrays, r"`resume_from` must be a complete checkpoint", out=new, resume_from=missing)
     assert not new.exists()
 
 
@@ -514,7 +544,7 @@ def test_what_no_checkpoint_can_hold_is_refused_before_training(toy: Any, tmp_pa
     scheduler = StepLR(trainer.classifier.optimizer, 1)
     scheduler.note = object()  # type: ignore[attr-defined]
     before = everything(trainer)
-    with pytest.raises(TypeError, match=r"`state\['trained'\]\['scheduler'\]\['note'\]` must be .*, got object"):
+    with pytest.raises(TypeError, match=r"`state\['scheduler'\]\['note'\]` must be .*, got object"):
         trainer.fit(toy.x(), toy.y(), scheduler=scheduler, out=tmp_path / "new")
     assert everything(trainer) == before
     assert files(tmp_path) == {}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from art.attacks.evasion import DeepFool, FastGradientMethod, ProjectedGradientDescent
+from art.attacks.evasion import (
+    DeepFool,
+    FastGradientMethod,
+    ProjectedGradientDescent,
+    ProjectedGradientDescentPyTorch,
+)
 from torch import nn
 
 from art_mi.attacks import LangevinMonteCarlo
@@ -50,8 +56,29 @@ def test_labels_may_be_one_hot_and_batches_small(toy: Any) -> None:
     x, y = data(toy)
     whole = Validation.of(trainer, (x, y), None)
     one_hot = Validation.of(trainer, [torch.from_numpy(x), np.eye(3)[y]], None)
-    small = Validation(trainer, whole.x, whole.y, batch_size=7)
+    small = replace(whole, batch_size=7)
     assert whole.measure() == one_hot.measure() == small.measure()
+
+
+@pytest.mark.parametrize("factor", [30.0, 1e4])
+def test_no_network_looks_more_robust_because_its_logits_grow(toy: Any, factor: float) -> None:
+    def rates(factor: float) -> dict[str, float]:
+        art = toy.classifier()
+        art.model[-1].weight.data *= factor
+        art.model[-1].bias.data *= factor
+        return Validation.of(toy.trainer(MadryPGDTrainer, art), data(toy), None).measure()
+
+    assert rates(factor)["robust_accuracy"] <= rates(1.0)["robust_accuracy"] < rates(1.0)["clean_accuracy"]
+
+
+def test_an_attack_of_random_radius_is_validated_at_the_one_it_was_given(toy: Any) -> None:
+    art = toy.classifier()
+    attack = ProjectedGradientDescentPyTorch(art, eps=0.2, eps_step=0.1, max_iter=2, random_eps=True, verbose=False)
+    trainer = MadryPGDTrainer(art, attack, verbose=False)
+    trainer.fit(*data(toy), validation_data=data(toy), nb_epochs=2, restore_best=False)
+    assert (attack.eps, attack.eps_step) == (0.2, 0.1)
+    expected = by_hand(toy, art, twenty_steps(art, np.inf, 0.2))
+    assert trainer.history[-1]["robust_accuracy"] == pytest.approx(expected["robust_accuracy"])
 
 
 def test_an_attack_may_be_chosen_for_validation(toy: Any) -> None:

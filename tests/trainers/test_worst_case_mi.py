@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ class Fixed:
         assert objective(x).ndim == 0
         return x + self.shift
 
+    def itself(self) -> Fixed:
+        return self
+
 
 def started(trainer: Any, epoch: int = 0) -> Any:
     trainer._encoder_epochs = 1
@@ -68,8 +72,9 @@ def test_gradients_are_those_of_the_weighted_sum_and_of_the_critics_own_bounds(
     toy: Any, bound: str, beta: float
 ) -> None:
     model = toy.network(width=6)
-    trainer = started(trainer_of(toy, model, layer="0", beta=beta, bound=bound))
-    trainer.parts = Fixed()
+    with pytest.warns(UserWarning, match="`beta` above 1") if beta > 1 else nullcontext():
+        trainer = started(trainer_of(toy, model, layer="0", beta=beta, bound=bound))
+    trainer._parts = Fixed().itself
     for critic in trainer.critics.values():
         toy.seeded(critic)  # scores start at zero
     x = torch.from_numpy(toy.x())
@@ -97,7 +102,7 @@ def test_gradients_are_those_of_the_weighted_sum_and_of_the_critics_own_bounds(
 def test_terms_are_the_bounds_and_their_difference(toy: Any) -> None:
     model = toy.network(width=6)
     trainer = started(trainer_of(toy, model, layer="0", bound="jensen_shannon", beta=0.3))
-    trainer.parts = Fixed()
+    trainer._parts = Fixed().itself
     for critic in trainer.critics.values():
         toy.seeded(critic)
     x = torch.from_numpy(toy.x())
@@ -109,6 +114,7 @@ def test_terms_are_the_bounds_and_their_difference(toy: Any) -> None:
         "normal": normal,
         "worst_case": worst,
         "vulnerability": normal - worst,
+        "objective": 0.7 * normal + 0.3 * worst,
     }
     assert set(terms) == set(expected)
     for name, value in expected.items():
@@ -121,10 +127,10 @@ def test_terms_are_the_bounds_and_their_difference(toy: Any) -> None:
 )
 def test_only_what_counts_is_computed(toy: Any, beta: float, critics: list[str], attacks: int) -> None:
     trainer = trainer_of(toy, beta=beta)
-    trainer.parts = Fixed()
+    trainer._parts = Fixed().itself
     trainer.fit(toy.x(), batch_size=8, nb_epochs=1)
     assert list(trainer.critics) == critics
-    assert trainer.parts.calls == attacks
+    assert trainer._parts().calls == attacks
     assert ("vulnerability" in trainer.history[0]) == (len(critics) == 2)
 
 
@@ -164,7 +170,7 @@ def test_the_dual_variable_moves_as_stated(toy: Any) -> None:
     for vulnerability in (0.5, 0.7, 0.1, -0.3, -8.0, 0.0, 3.0):
         term = torch.tensor(vulnerability)
         trainer.after_step({"vulnerability": term})
-        expected = max(0.0, expected + 0.3 * (term.item() - 0.1))
+        expected = min(1.0, max(0.0, expected + 0.3 * (term.item() - 0.1)))
         assert float(trainer.duals["beta"]) == pytest.approx(expected, rel=1e-13)
     started(trainer, epoch=1).after_step({"loss": torch.tensor(1.0)})  # with the head the constraint rests
     assert float(trainer.duals["beta"]) == expected
@@ -172,12 +178,12 @@ def test_the_dual_variable_moves_as_stated(toy: Any) -> None:
 
 def test_the_dual_variable_weighs_the_step_and_follows_the_recorded_vulnerability(toy: Any) -> None:
     trainer = trainer_of(toy, tau=0.1, beta=0.0, dual_lr=2.0, critic_lr=1e-2)
-    trainer.parts = Fixed(0.4)
+    trainer._parts = Fixed(0.4).itself
     trainer.fit(toy.x(), batch_size=24, nb_epochs=8)
     beta = 0.0
     for record in trainer.history:
         assert record["beta"] == pytest.approx(beta, abs=1e-6)
-        beta = max(0.0, beta + 2.0 * (record["vulnerability"] - 0.1))
+        beta = min(1.0, max(0.0, beta + 2.0 * (record["vulnerability"] - 0.1)))
     assert float(trainer.duals["beta"]) == pytest.approx(beta, abs=1e-6)
     assert list(trainer.critics) == ["normal", "worst_case"]
     assert list(trainer_of(toy, tau=0.0, beta=1.0).critics) == ["normal", "worst_case"]
@@ -200,8 +206,18 @@ def test_the_encoder_is_frozen_bit_by_bit_while_the_head_is_trained(toy: Any, he
     assert encoders[1] == encoders[2] == encoders[3]
     assert heads[1] != heads[2] != heads[3]
     assert [set(record) - {"epoch", "lr"} for record in trainer.history] == [
-        {"loss", "normal", "worst_case", "vulnerability"}
+        {"loss", "normal", "worst_case", "vulnerability", "objective"}
     ] * 2 + [{"loss"}] * 2
+
+
+def test_the_average_begins_anew_with_the_head_so_that_the_encoder_is_the_one_it_was_trained_on(toy: Any) -> None:
+    trainer = trainer_of(toy)
+    model, encoders = trainer.classifier.model, []
+    note = lambda x, y: encoders.append(state(model, "body")) or {"loss": model(x).sum()}  # noqa: E731
+    step = trainer.step
+    trainer.step = lambda x, y: note(x, y) if trainer._on_head else step(x, y)
+    trainer.fit(toy.x(), toy.y(), batch_size=8, nb_epochs=2, ema_decay=0.9)
+    assert state(model, "body") == encoders[0] == encoders[-1]
 
 
 @pytest.mark.parametrize("options", [{}, {"head": None}])
@@ -317,6 +333,16 @@ def test_critics_suit_the_inputs_and_may_be_the_papers(toy: Any) -> None:
     assert np.isfinite(flat.history[0]["worst_case"])
 
 
+def test_the_attack_counts_as_it_is_when_it_is_used(toy: Any) -> None:
+    art = toy.classifier()
+    attack = toy.attack(art)
+    trainer = WorstCaseMITrainer(art, attack, layer="0", verbose=False)
+    attack.set_params(eps=0.02, eps_step=0.02)
+    toy.seeded(trainer.critics["worst_case"])  # scores start at zero
+    x = torch.from_numpy(toy.x())
+    assert 0 < (trainer._worst(x) - x).abs().max() <= 0.02 * (1 + 1e-6)
+
+
 # --- bad input ---
 
 
@@ -324,10 +350,13 @@ def test_critics_suit_the_inputs_and_may_be_the_papers(toy: Any) -> None:
     ("options", "error", "message"),
     [
         ({"layer": None}, ValueError, r"`layer` must name a layer before the output where a head is trained, got None"),
+        ({"layer": 2}, TypeError, r"`layer` must be a name, got int"),
+        ({"layer": "head"}, ValueError, r"`layer` must leave weights for a head, or `head` be None, got 'head'"),
         ({"layer": "body.9"}, ValueError, r"`layer` must name a module of the model, got 'body\.9'"),
         ({"head": "linear"}, ValueError, r"`head` must be None or one of 'robust', 'standard', got 'linear'"),
         ({"head_epochs": 0}, ValueError, r"`head_epochs` must be None or an integer of at least 1, got 0"),
-        ({"bound": "nwj"}, ValueError, r"`bound` must be one of 'donsker_varadhan', .*, got 'nwj'"),
+        ({"bound": "mine"}, ValueError, r"`bound` must be one of 'donsker_varadhan', .*, got 'mine'"),
+        ({"tau": 0.1, "beta": 1.5}, ValueError, r"`beta` must be a number between 0 and 1, got 1.5"),
         ({"beta": -1}, ValueError, r"`beta` must be a non-negative number, got -1"),
         ({"tau": np.inf}, ValueError, r"`tau` must be None or a non-negative number, got inf"),
         ({"dual_lr": None}, ValueError, r"`dual_lr` must be a non-negative number, got None"),
