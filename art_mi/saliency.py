@@ -21,8 +21,8 @@ from art_mi import bridge, representations
 from art_mi.attacks.information import noisy_information
 from art_mi.channels import overall_std
 from art_mi.extras import optional
+from art_mi.randomness import isolated_randomness
 from art_mi.rules import POSITIVE, check, integer, one_of
-from art_mi.trainers.randomness import isolated_randomness
 
 FloatArray = NDArray[np.float32]
 Loss = Callable[[Tensor, Tensor], Tensor]
