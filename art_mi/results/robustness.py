@@ -118,6 +118,11 @@ class RobustnessResult(Result):
         """Natural minus worst-case accuracy: the adversarial gap found."""
         return self.clean.value - self.worst_case.value
 
+    @property
+    def gap_interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the gap, which is the share of samples that only attacks make wrong."""
+        return wilson_interval(max(0, round(self.gap * self.clean.nb_samples)), self.clean.nb_samples)
+
     def accuracies(self) -> dict[str, Accuracy]:
         """Clean accuracy, accuracy under each attack and the worst case, by name in reading order."""
         attacked = {name: outcome.accuracy for name, outcome in self.attacks.items()}
