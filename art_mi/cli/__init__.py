@@ -1,7 +1,8 @@
-"""Command line: `art-mi demo`, `art-mi estimate`, `art-mi train`, `art-mi selftest`."""
+"""Command line: `art-mi demo`, `art-mi estimate`, `art-mi train`, `art-mi report`, `art-mi selftest`."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -11,10 +12,17 @@ from jsonargparse import ArgumentParser, Namespace, auto_parser
 
 from art_mi.cli.demo import demo
 from art_mi.cli.estimate import estimate
+from art_mi.cli.report import report
 from art_mi.cli.selftest import selftest
 from art_mi.cli.train import ALIASES, train
 
-COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "estimate": estimate, "train": train, "selftest": selftest}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "estimate": estimate,
+    "train": train,
+    "report": report,
+    "selftest": selftest,
+}
 
 
 def _as_typed(arguments: list[str]) -> list[str]:
@@ -33,6 +41,15 @@ def _as_typed(arguments: list[str]) -> list[str]:
     return typed
 
 
+def _folders(arguments: list[str]) -> list[str]:
+    """`report A B --out C` as `report --folders ["A", "B"] --out C`."""
+    if arguments[:1] != ["report"]:
+        return arguments
+    last = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    folders = arguments[1:last]
+    return ["report", *(["--folders", json.dumps(folders)] if folders else []), *arguments[last:]]
+
+
 def _keep(parser: ArgumentParser, settings: Namespace) -> None:
     """Write the resolved settings beside the results: `art-mi --config OUT/config.yaml` repeats the run."""
     out = Path(settings.train.out)
@@ -48,7 +65,7 @@ def main(args: list[str] | None = None) -> int:
     """
     try:
         parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi")
-        settings = parser.parse_args(_as_typed(sys.argv[1:] if args is None else args))
+        settings = parser.parse_args(_as_typed(_folders(sys.argv[1:] if args is None else args)))
         chosen = parser.instantiate(settings)[settings.subcommand]
         chosen.pop("config", None)
         COMMANDS[settings.subcommand](**chosen)

@@ -1,4 +1,4 @@
-"""Reports: the robustness card, its figures, and a table for the terminal. They read results and never recompute them."""
+"""Reports: the robustness card, its figures, a table for the terminal. They read results and never recompute them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -26,8 +26,8 @@ class Row:
     """
 
     label: str
-    cells: tuple[Cell, ...]
-    notes: tuple[str, ...] = ()
+    cells: Sequence[Cell]
+    notes: Sequence[str] = ()
     marked: bool = False
 
 
@@ -38,13 +38,15 @@ class Table:
     :param caption: What it shows and how to read it.
     :param head: Names of all columns, that of the labels first.
     :param rows: Rows.
-    :param folded: Whether the page shows it on demand only.
+    :param folded: What the page shows in its place until it is asked for; empty for a table that is always shown.
+    :param even: Whether the columns are equally wide.
     """
 
     caption: str
-    head: tuple[str, ...]
-    rows: tuple[Row, ...]
-    folded: bool = False
+    head: Sequence[str]
+    rows: Sequence[Row]
+    folded: str = ""
+    even: bool = False
     kind: str = field(default="table", init=False)
 
 
@@ -151,8 +153,8 @@ class Section:
     """
 
     title: str
-    blocks: tuple[Block, ...] = ()
-    parts: tuple[Section, ...] = ()
+    blocks: Sequence[Block] = ()
+    parts: Sequence[Section] = ()
 
     def __bool__(self) -> bool:
         """Whether anything stands below the heading."""

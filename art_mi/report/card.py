@@ -21,14 +21,19 @@ from art_mi.report.verdict import verdict
 from art_mi.results import ModelRecord
 
 TITLE = "Robustness card"
+CEILINGS = {
+    "noisy": "accuracy ceiling behind noise",
+    "quantised": "accuracy ceiling of its codes",
+    "critic": "accuracy ceiling, an estimate",
+}
 LIMITS = (
-    "Nothing here is a certificate. Attacks are a heuristic search: a stronger one may leave less accuracy and less "
-    "information than reported.",
-    "Information measured with a critic is an estimate; seen through noise or as codes it lies between the lower and the "
-    "upper bound given beside it.",
-    "An accuracy ceiling speaks of the perturbations that were found, behind the noise or codes it was measured through, "
-    "and holds as far as the sentence given with it says.",
-    "Intervals cover the sampling of inputs only, not the error of a critic or an attack, nor training the model again.",
+    "Nothing here is a certificate. An attack is a heuristic search: a stronger one may leave less accuracy, and less "
+    "information, than reported.",
+    "Information measured with a critic is an estimate; seen through noise or as codes it lies between the lower and "
+    "the upper bound given beside it.",
+    "An accuracy ceiling speaks of the perturbations that were found, behind the noise or codes it was measured "
+    "through, and holds as far as the sentence given with it says.",
+    "Intervals cover the sampling of inputs only, not the error of a critic or an attack, nor training a model again.",
 )
 
 
@@ -100,12 +105,10 @@ def _html(document: Document) -> str:
     return environment.get_template("card.html.jinja").render(card=document)
 
 
-def _document(
-    records: Sequence[ModelRecord], title: str, settings: Mapping[str, Any], command: str | None
-) -> Document:
+def _document(records: Sequence[ModelRecord], title: str, settings: Mapping[str, Any], command: str | None) -> Document:
     rows = tuple(comparison_rows(records))
     caption = "Brackets are 95 % intervals over samples. Ceilings carry none."
-    comparison = Table(caption, ("Quantity", *(record.name for record in records)), rows)
+    comparison = Table(caption, ("Quantity", *(record.name for record in records)), rows, even=True)
     drawings = tuple(compared(records))
     used = tuple(Row(name, (Cell(value),)) for name, value in show.settings(settings))
     repeat = (
@@ -134,7 +137,7 @@ def _tile(record: ModelRecord, colour: str) -> Tile:
     if representation:
         facts += [
             ("information lost", estimate_cell(representation.vulnerability)),
-            ("accuracy ceiling of what is left", percent_cell(representation.accuracy_ceiling)),
+            (CEILINGS.get(representation.method, "accuracy ceiling"), percent_cell(representation.accuracy_ceiling)),
         ]
     (headline, value), *rest = facts or [("nothing measured", Cell())]
     shares = (100 * robustness.worst_case.value, 100 * robustness.gap) if robustness else ()

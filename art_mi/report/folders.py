@@ -15,7 +15,7 @@ def load_records(folders: Iterable[str | Path]) -> list[ModelRecord]:
     :param folders: Folders written by :meth:`.ModelRecord.save`, or that hold such folders.
     :raises ValueError: If a folder holds no record, or a damaged one.
     """
-    records = []
+    records: list[ModelRecord] = []
     for folder in map(Path, folders):
         within = sorted(path.parent for path in folder.glob(f"*/{RECORD}"))
         found = [folder] if (folder / RECORD).is_file() else within

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from art_mi.report.blocks import Block, Document, Drawings, Section, Table
+from art_mi.report.blocks import Block, Command, Document, Drawings, Flags, Points, Section, Table, Text
 
 
 def markdown(document: Document) -> str:
@@ -28,18 +28,19 @@ def _section(section: Section, level: int) -> Iterator[str]:
 
 
 def _block(block: Block) -> Iterator[str]:
-    if isinstance(block, Table):
-        yield from _table(block)
-    elif isinstance(block, Drawings):
-        yield from (f"- Figure: {_plain(drawing.alt)}" for drawing in block.items)
-    elif block.kind == "flags":
-        yield from (f"- **{_plain(name)}**: {_plain(meaning)}" for name, meaning in block.items)
-    elif block.kind == "points":
-        yield from (f"- {_plain(item)}" for item in block.items)
-    elif block.kind == "command":
-        yield from (f"    {line}" for line in block.text.splitlines())
-    else:
-        yield _plain(block.text)
+    match block:
+        case Table():
+            yield from _table(block)
+        case Drawings(items):
+            yield from (f"- Figure: {_plain(drawing.alt)}" for drawing in items)
+        case Flags(items):
+            yield from (f"- **{_plain(name)}**: {_plain(meaning)}" for name, meaning in items)
+        case Points(items):
+            yield from (f"- {_plain(item)}" for item in items)
+        case Command(text):
+            yield from (f"    {line}" for line in text.splitlines())
+        case Text(text):
+            yield _plain(text)
     yield ""
 
 

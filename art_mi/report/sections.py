@@ -7,9 +7,10 @@ from typing import Any
 
 from art_mi.report import cells as show
 from art_mi.report import figures
-from art_mi.report.blocks import Command, Drawing, Drawings, Flags, Row, Section, Table, Text
+from art_mi.report.blocks import Block, Command, Drawing, Drawings, Flags, Row, Section, Table, Text
 from art_mi.report.cells import MISSING, Cell, accuracy_cell, estimate_cell, measured_cell, number, percent_cell
 from art_mi.results import (
+    Accuracy,
     BackboneReport,
     FeatureProfile,
     Flag,
@@ -22,15 +23,16 @@ from art_mi.results import (
 )
 
 METHODS = {
-    "critic": "a critic fitted to the representation (lower bound)",
-    "noisy": "the representation seen through noise of known density (bounded from both sides)",
-    "quantised": "the representation cut into codes and counted",
+    "critic": "by a critic fitted to it",
+    "noisy": "as seen through noise of known density, which bounds its information from both sides",
+    "quantised": "cut into codes, which are counted",
 }
 CEILINGS = {
     "exact": "Fano's inequality, solved exactly",
     "published": "Fano's inequality, as published",
     "label_aware": "from the information about the label",
 }
+COMPACT = ("Normal", "Worst case", "Vulnerability", "Ceiling", "Measured there")
 
 
 def model_section(record: ModelRecord) -> Section:
@@ -50,8 +52,8 @@ def model_section(record: ModelRecord) -> Section:
         Section("How to repeat it", _repeat(record)),
     ]
     raised = flags_of(record)
-    caution = (Text("Reasons for caution:"), Flags.of(raised)) if raised else ()
-    return Section(record.name, caution, tuple(part for part in parts if part))
+    caution: list[Block] = [Text("Reasons for caution:"), Flags.of(raised)] if raised else []
+    return Section(record.name, caution, [part for part in parts if part])
 
 
 def flags_of(record: ModelRecord) -> set[Flag]:
@@ -67,62 +69,64 @@ def _raised(result: RepresentationVulnerability) -> set[Flag]:
     return {flag for _, row in result.rows() for flag in row.flags} | set(result.flags)
 
 
-def _drawn(drawings: Iterable[Drawing]) -> tuple[Drawings, ...]:
+def _drawn(drawings: Iterable[Drawing]) -> list[Block]:
     items = tuple(drawings)
-    return (Drawings(items),) if items else ()
+    return [Drawings(items)] if items else []
 
 
-def _settings(caption: str, content: Mapping[str, Any]) -> tuple[Table, ...]:
-    rows = tuple(Row(name, (Cell(value),)) for name, value in show.settings(content))
-    return (Table(caption, ("Setting", "Value"), rows, folded=True),) if rows else ()
+def _settings(caption: str, content: Mapping[str, Any]) -> list[Block]:
+    rows = [Row(name, (Cell(value),)) for name, value in show.settings(content)]
+    return [Table(f"{caption}.", ("Setting", "Value"), rows, folded=caption)] if rows else []
 
 
-def _repeat(record: ModelRecord) -> tuple[Table | Command, ...]:
-    command = () if record.command is None else (Command(record.command),)
-    return (*command, *_settings("Data, environment and seed", record.settings))
+def _repeat(record: ModelRecord) -> list[Block]:
+    command: list[Block] = [] if record.command is None else [Command(record.command)]
+    return [*command, *_settings("Data, environment and seed", record.settings)]
 
 
 def _robustness(result: RobustnessResult) -> Section:
-    def row(name: str, accuracy: Any, ball: str, seconds: str, *notes: str) -> Row:
-        return Row(name, (accuracy_cell(accuracy), Cell(ball), Cell(seconds)), notes)
+    def row(name: str, accuracy: Accuracy, ball: str = MISSING, note: str = "") -> Row:
+        return Row(name, (accuracy_cell(accuracy), Cell(ball)), (note,) if note else ())
 
     attacked = [
-        row(name, attack.accuracy, show.ball(attack.norm, attack.eps), f"{attack.seconds:.1f}", show.setting(attack.settings))
+        row(name, attack.accuracy, show.ball(attack.norm, attack.eps), _effort(attack.seconds, attack.settings))
         for name, attack in result.attacks.items()
     ]
-    worst = row("worst case of all", result.worst_case, show.ball(result.norm, result.eps), MISSING)
+    worst = row("worst case of all", result.worst_case, show.ball(result.norm, result.eps))
     accuracies = Table(
-        f"Accuracy over all {result.clean.nb_samples} samples, seed {result.random_state}. Under attack it errs high: a "
-        "stronger attack may find more. The worst case counts a sample only if no attack in its ball, nor the absence of "
-        "one, makes it wrong.",
-        ("Attack", "Accuracy", "Ball", "Seconds"),
-        (row("clean", result.clean, MISSING, MISSING), *attacked, worst),
+        f"Accuracy over all {result.clean.nb_samples} samples, seed {result.random_state}. Under attack it errs high: "
+        "a stronger attack may find more. The worst case counts a sample only if no attack in its ball, nor the "
+        "absence of one, makes it wrong.",
+        ("Attack", "Accuracy", "Ball"),
+        [row("clean", result.clean), *attacked, worst],
     )
-    checks = tuple(
+    blocks = [accuracies, *_checks(result), *_settings("Settings of the evaluation", result.settings)]
+    return Section("Accuracy under attack", blocks)
+
+
+def _effort(seconds: float, used: Mapping[str, Any]) -> str:
+    return ", ".join(part for part in (show.setting(used), f"took {seconds:.1f} s") if part)
+
+
+def _checks(result: RobustnessResult) -> list[Block]:
+    rows = [
         Row(name, (Cell("passed" if check.passed else "not passed"), Cell(check.finding)), marked=not check.passed)
         for name, check in result.checks.items()
-    )
-    checked = Table(
-        "Checks for attacks that fail for another reason than robustness, such as masked gradients.",
-        ("Check", "Outcome", "Finding"),
-        checks,
-    )
-    blocks = (accuracies, *((checked,) if checks else ()), *_settings("Settings of the evaluation", result.settings))
-    return Section("Accuracy under attack", blocks)
+    ]
+    caption = "Checks for attacks that fail for another reason than robustness, such as masked gradients."
+    return [Table(caption, ("Check", "Outcome", "Finding"), rows)] if rows else []
 
 
 def _representation(title: str, result: RepresentationVulnerability) -> Section:
     layer = figures.layer_name(result.layer)
-    intro = Text(f"Measured on {layer}, as {METHODS.get(result.method, result.method)}.")
-    head = ("Quantity", f"Value ({result.unit})", "Lower to upper bound", "Samples", "Seed")
+    intro = Text(f"Measured on {layer}, {METHODS.get(result.method, result.method)}.")
     estimates = Table(
         "Estimates with 95 % intervals, and the direction of every known bias.",
-        head,
-        tuple(_estimate(label, estimate) for label, estimate in result.rows()),
+        ("Quantity", "Value", "Lower to upper bound"),
+        [_estimate(label, estimate) for label, estimate in result.rows()],
     )
     used = _settings("Settings of the measurement", {**result.normal.settings, **result.settings})
-    blocks = (intro, estimates, *_ceilings(result), *_sweep(result), *used)
-    return Section(title, blocks)
+    return Section(title, [intro, estimates, _ceilings(result), *_sweep(result), *used])
 
 
 def _estimate(label: str, estimate: MIEstimate) -> Row:
@@ -130,21 +134,32 @@ def _estimate(label: str, estimate: MIEstimate) -> Row:
     others = [f"{name} {number(value)} {estimate.unit}" for name, value in estimate.bounds.items()]
     if estimate.ceiling is not None:
         others.append(f"largest reportable value {number(estimate.ceiling)} {estimate.unit}")
-    notes = [f"{estimate.estimator}; bias: {estimate.bias}"]
-    notes += [f"also: {', '.join(others)}"] if others else []
-    texts = (" to ".join(sides) or MISSING, str(estimate.nb_samples), str(estimate.random_state))
-    return Row(label, (estimate_cell(estimate), *map(Cell, texts)), (*notes, *map(str, estimate.flags)))
-
-
-def _ceilings(result: RepresentationVulnerability) -> tuple[Table, ...]:
-    rows = [
-        Row("accuracy ceiling", (percent_cell(result.accuracy_ceiling), Cell("the one compared"))),
-        *(Row(name, (percent_cell(value), Cell(CEILINGS.get(name, "")))) for name, value in result.ceilings.items()),
+    notes = [
+        f"Bias: {estimate.bias}. By {estimate.estimator}, {estimate.nb_samples} samples, seed {estimate.random_state}.",
+        *([f"Also: {', '.join(others)}."] if others else []),
+        *map(str, estimate.flags),
     ]
+    return Row(label, (estimate_cell(estimate), Cell(" to ".join(sides) or MISSING)), notes)
+
+
+def _ceilings(result: RepresentationVulnerability) -> Table:
+    named = {"accuracy ceiling": result.accuracy_ceiling, **result.ceilings}
+    meanings = {"accuracy ceiling": "the one that is compared", **CEILINGS}
     measured = measured_cell(result.measured_accuracy, result.normal.nb_samples)
-    rows.append(Row("accuracy measured there", (measured, Cell("the classifier, on the same inputs behind the same noise or codes"))))
-    caption = f"Accuracy ceilings. What they say: {result.ceiling_direction}. They carry no interval."
-    return (Table(caption, ("Ceiling", "Value", "Meaning"), tuple(rows)),)
+    return Table(
+        f"Accuracy ceilings. What they say: {result.ceiling_direction}. They carry no interval.",
+        ("Ceiling", "Value", "Meaning"),
+        [
+            *(Row(name, (percent_cell(value), Cell(meanings.get(name, "")))) for name, value in named.items()),
+            Row("accuracy measured there", (measured, Cell("the classifier itself, behind the same noise or codes"))),
+        ],
+    )
+
+
+def _sweep(result: RepresentationVulnerability) -> list[Block]:
+    rows = [_compact(show.setting(point.settings.get("noise_std", MISSING)), point) for point in result.sweep]
+    caption = "The same at each noise level, in standard deviations of the representation."
+    return [Table(caption, ("Noise level", *COMPACT), rows, folded="Numbers at each noise level")] if rows else []
 
 
 def _compact(label: str, result: RepresentationVulnerability, *notes: str) -> Row:
@@ -157,31 +172,24 @@ def _compact(label: str, result: RepresentationVulnerability, *notes: str) -> Ro
     return Row(label, cells, (*notes, *flags))
 
 
-COMPACT = ("Normal", "Worst case", "Vulnerability", "Ceiling", "Measured there")
-
-
-def _sweep(result: RepresentationVulnerability) -> tuple[Table, ...]:
-    rows = tuple(_compact(show.setting(point.settings.get("noise_std", MISSING)), point) for point in result.sweep)
-    caption = "The same at each noise level, in standard deviations of the representation."
-    return (Table(caption, ("Noise level", *COMPACT), rows),) if rows else ()
-
-
 def _directions(results: Iterable[RepresentationVulnerability]) -> str:
-    """What biases and ceilings of several results have in common, or where they differ."""
+    """Every bias and every direction of a ceiling that several results have."""
     every = list(results)
-    biases = dict.fromkeys(row.bias for result in every for _, row in result.rows())
     ceilings = dict.fromkeys(result.ceiling_direction for result in every)
-    return f"Bias: {'; '.join(biases)}. Ceiling: {'; '.join(ceilings)}."
+    return f"{_biases(row for result in every for _, row in result.rows())} Ceiling: {'; '.join(ceilings)}."
+
+
+def _biases(estimates: Iterable[MIEstimate]) -> str:
+    return f"Bias: {'; '.join(dict.fromkeys(estimate.bias for estimate in estimates))}."
 
 
 def _layers(record: ModelRecord, profile: LayerProfile) -> Section:
-    rows = tuple(
-        _compact(name, result, *([f"attacked through {profile.attacked[name]}"] if name in profile.attacked else []))
-        for name, result in profile.layers.items()
-    )
+    attacked = {name: f"attacked through {other}" for name, other in profile.attacked.items()}
+    rows = [_compact(name, result, *filter(None, [attacked.get(name)])) for name, result in profile.layers.items()]
     caption = f"Layers in the order in which they run. {_directions(profile.layers.values())}"
-    blocks = (*_drawn(figures.of_layers(record)), Table(caption, ("Layer", *COMPACT), rows))
-    return Section("Layers", (*blocks, *_settings("Settings of the profile", profile.settings)))
+    table = Table(caption, ("Layer", *COMPACT), rows, folded="Numbers of each layer")
+    used = _settings("Settings of the layers", profile.settings)
+    return Section("Layers", [*_drawn(figures.of_layers(record)), table, *used])
 
 
 def _features(profile: FeatureProfile) -> Section:
@@ -189,37 +197,38 @@ def _features(profile: FeatureProfile) -> Section:
     for unit in profile.units:
         estimates = (unit.normal, unit.worst_case, unit.vulnerability)
         flags = dict.fromkeys(str(flag) for estimate in estimates for flag in estimate.flags)
-        rows.append(Row(f"unit {unit.unit}", tuple(map(estimate_cell, estimates)), tuple(flags)))
-    biases = dict.fromkeys(e.bias for unit in profile.units for e in (unit.normal, unit.worst_case, unit.vulnerability))
-    caption = f"The {len(rows)} units of {figures.layer_name(profile.layer)}, each through noise of its own. Bias: {'; '.join(biases)}"
-    table = Table(caption, ("Unit", *COMPACT[:3]), tuple(rows), folded=True)
-    return Section("Units", (table, *_settings("Settings of the profile", profile.settings)))
+        rows.append(Row(f"unit {unit.unit}", [estimate_cell(estimate) for estimate in estimates], list(flags)))
+    every = (e for unit in profile.units for e in (unit.normal, unit.worst_case, unit.vulnerability))
+    intro = f"{len(rows)} units of {figures.layer_name(profile.layer)}, each seen through noise of its own."
+    table = Table(_biases(every), ("Unit", *COMPACT[:3]), rows, folded="Numbers of each unit")
+    return Section("Units", [Text(intro), table, *_settings("Settings of the units", profile.settings)])
 
 
 def _curve(record: ModelRecord, curve: VulnerabilityCurve) -> Section:
     rows = []
     for index, (eps, result) in enumerate(zip(curve.eps, curve.results, strict=True)):
         row = _compact(show.setting(eps), result)
-        measured = tuple(accuracy_cell(found[index]) for found in curve.accuracies.values())
-        rows.append(Row(row.label, (*row.cells, *measured), row.notes))
+        measured = [accuracy_cell(found[index]) for found in curve.accuracies.values()]
+        rows.append(Row(row.label, [*row.cells, *measured], row.notes))
     head = ("Radius", *COMPACT, *(f"{name}, without noise" for name in curve.accuracies))
     caption = f"Radii in raw input units. {_directions(curve.results)}"
-    blocks = (*_drawn(figures.of_curve(record)), Table(caption, head, tuple(rows)))
-    return Section("Radius", (*blocks, *_settings("Settings of the curve", curve.settings)))
+    table = Table(caption, head, rows, folded="Numbers at each radius")
+    used = _settings("Settings of the radii", curve.settings)
+    return Section("Against the radius", [*_drawn(figures.of_curve(record)), table, *used])
 
 
 def _backbone(record: ModelRecord, report: BackboneReport) -> Section:
-    rows = tuple(
+    rows = [
         Row(name, (accuracy_cell(probe.clean), accuracy_cell(probe.robust)), marked=name == report.best)
         for name, probe in report.probes.items()
-    )
+    ]
     ceiling = percent_cell(report.representation.accuracy_ceiling)
-    table = Table(
-        f"Heads trained on the frozen encoder. Floor: {accuracy_cell(report.floor)}, by {report.best}; it errs high where the "
-        f"attack is weak. Ceiling: {ceiling}, behind noise or codes.",
-        ("Head", "Clean", "Under attack"),
-        rows,
+    caption = (
+        f"Heads trained on the frozen encoder. Floor: {accuracy_cell(report.floor)}, by {report.best}; it errs high "
+        f"where the attack is weak. Ceiling: {ceiling}, behind noise or codes."
     )
+    table = Table(caption, ("Head", "Clean", "Under attack"), rows)
+    used = _settings("Settings of the heads", report.settings)
     encoder = _representation("Information of the encoder", report.representation)
-    blocks = (Text(report.verdict), *_drawn(figures.of_probes(record)), table, *encoder.blocks)
-    return Section("As a backbone", (*blocks, *_settings("Settings of the probes", report.settings)))
+    blocks = [Text(report.verdict), *_drawn(figures.of_heads(record)), table, *used]
+    return Section("As a backbone", blocks, [encoder])

@@ -46,7 +46,9 @@ def _on_accuracy(results: Mapping[str, RobustnessResult]) -> str:
     if len(results) == 1:
         ((name, result),) = results.items()
         clean = _stated(accuracy_cell(result.clean))
-        return f"Under the worst of {_attacks(result)} ({threat}), {name} keeps {shown[name]} of {clean} accuracy{doubt}."
+        return (
+            f"Under the worst of {_attacks(result)} ({threat}), {name} keeps {shown[name]} of {clean} accuracy{doubt}."
+        )
     worst = {name: result.worst_case.confidence_interval for name, result in results.items()}
     claims = _order({name: (-high, -low) for name, (low, high) in worst.items()}, doubtful)
     said = _compared(claims, doubtful, shown, "withstands the attacks better than {}", "{} keeps {}", "robustness")
@@ -61,7 +63,8 @@ def _on_information(results: Mapping[str, RepresentationVulnerability]) -> str:
     shown = {name: _stated(estimate_cell(drop)) for name, drop in drops.items()}
     if len(drops) == 1:
         (name,) = drops
-        return f"Under the worst perturbation found, the representation of {name} loses {shown[name]} of information{doubt}."
+        lost = f"the representation of {name} loses {shown[name]} of information"
+        return f"Under the worst perturbation found, {lost}{doubt}."
     if differing := _differences(results):
         return f"Information was measured differently ({', '.join(differing)}), so it is not compared{doubt}."
     claims = _order({name: drop.confidence_interval for name, drop in drops.items()}, doubtful)
@@ -115,7 +118,7 @@ def _attacks(result: RobustnessResult) -> str:
 
 
 def _stated(cell: Cell) -> str:
-    return f"{cell.text} {cell.unit} {cell.interval}"
+    return f"{cell.text} {cell.unit} {cell.interval}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _capital(text: str) -> str:

@@ -7,7 +7,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, islice
 from textwrap import wrap
 from typing import Any, cast
@@ -22,6 +22,7 @@ from art_mi.results import Accuracy, MIEstimate
 NORMAL, WORST, CEILING = "#0072B2", "#D55E00", "#000000"
 MODELS = (("#CC79A7", "o"), ("#009E73", "D"), ("#E69F00", "s"), ("#56B4E9", "^"), ("#000000", "v"))
 STROKES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
+Marks = Mapping[str, tuple[str, str]]  # colour and marker by model
 WIDTH = 4.8  # inches; drawn at most a little larger, so that text can be read on a phone
 
 
@@ -33,7 +34,7 @@ def new_axes(height: float) -> Axes:
     return Figure(figsize=(WIDTH, height), layout="constrained").add_subplot()
 
 
-def model_marks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+def model_marks(names: Iterable[str]) -> Marks:
     """A colour and a marker for each model, in order.
 
     :param names: Models.
@@ -43,12 +44,12 @@ def model_marks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def wrapped(text: str, width: int = 44) -> str:
-    """Text in lines that fit a figure.
+    """Text in two lines that fit a figure; what does not is left out.
 
     :param text: Any text.
     :param width: Letters in a line.
     """
-    return "\n".join(wrap(text, width, max_lines=4, placeholder=" …")) or text
+    return "\n".join(wrap(text, width, max_lines=2, placeholder=" …")) or text
 
 
 def finish(axes: Axes, grid: str, *, ncols: int = 1) -> Axes:
@@ -165,12 +166,24 @@ def file_svg(figure: Figure) -> str:
 
     :param figure: Any matplotlib figure.
     """
-    buffer = io.StringIO()
-    style: Any = {"svg.hashsalt": "art_mi", "svg.fonttype": "none"}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    return _saved(figure, format="svg", metadata=nothing, transparent=True).decode()
+
+
+def file_png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file, on white.
+
+    :param figure: Any matplotlib figure.
+    """
+    return _saved(figure, format="png", metadata={"Software": None}, facecolor="white", dpi=200)
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    style: Any = {"svg.hashsalt": "art_mi", "svg.fonttype": "none"}
     with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the browser has its own fonts
-        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a browser has its own fonts
+        figure.savefig(buffer, **options)
     return buffer.getvalue()
 
 

@@ -15,7 +15,7 @@ from art_mi.report.plots.canvas import new_axes
 Pictures = NDArray[np.float64]
 COLUMNS = 6
 SIGNED = "PuOr"
-SALIENCY = {"saliency_information": "gradient of the information", "saliency_loss": "gradient of the loss"}
+SALIENCY = {"saliency_information": "information\ngradient", "saliency_loss": "loss\ngradient"}
 
 
 def are_images(x: NDArray[Any] | None) -> bool:
@@ -33,7 +33,7 @@ def adversarial_examples(images: Mapping[str, NDArray[Any]], ax: Axes | None = N
 
     | Paper link: https://arxiv.org/abs/2002.11798 (figure 4, its images)
 
-    :param images: `x` and `x_adv` `(n, channels, height, width)` in raw units; `y`, `predicted`, `predicted_adv` `(n,)`.
+    :param images: `x` and `x_adv` `(n, channels, height, width)` in raw units; `y`, `predicted`, `predicted_adv`.
     :param ax: Axes to draw in; those of a new figure by default.
     :return: The axes drawn in.
     :raises ValueError: If `x` or `x_adv` is missing or holds no images.
@@ -46,7 +46,7 @@ def adversarial_examples(images: Mapping[str, NDArray[Any]], ax: Axes | None = N
     captions: list[list[str]] = [[], [], []]
     for row, key in enumerate(("predicted", "predicted_adv")):
         if key in images:
-            captions[row] = [f"as {label}" for label in images[key][: len(x)]]
+            captions[row] = [f"as {_brief(label)}" for label in images[key][: len(x)]]
     return _grid(rows, names, captions, images.get("y"), ax)
 
 
@@ -71,7 +71,7 @@ def saliency_grid(images: Mapping[str, NDArray[Any]], ax: Axes | None = None) ->
     for name in found:
         gradient = _required(images, name).sum(1)
         rows.append(_signed(gradient, np.abs(gradient).max((1, 2), keepdims=True)))
-        names.append(SALIENCY[name].replace(" of the ", "\nof the "))
+        names.append(SALIENCY[name])
     return _grid(rows, names, [[] for _ in rows], images.get("y"), ax)
 
 
@@ -95,6 +95,11 @@ def _signed(values: Pictures, largest: Any) -> Pictures:
     return np.asarray(mpl.colormaps[SIGNED](0.5 + 0.5 * scaled), dtype=np.float64)
 
 
+def _brief(label: Any) -> str:
+    text = str(label)
+    return text if len(text) <= 8 else f"{text[:7]}…"
+
+
 def _grid(
     rows: list[Pictures], names: list[str], captions: list[list[str]], y: NDArray[Any] | None, ax: Axes | None
 ) -> Axes:
@@ -105,14 +110,16 @@ def _grid(
         for column, picture in enumerate(pictures):
             left, top = 1.1 * column, 1.3 * row
             axes.imshow(picture, extent=(left, left + 1, top + 1, top), interpolation="none")
-            axes.plot([left, left + 1, left + 1, left, left], [top, top, top + 1, top + 1, top], color="#808080", lw=0.5)
+            axes.plot(
+                [left, left + 1, left + 1, left, left], [top, top, top + 1, top + 1, top], color="#808080", lw=0.5
+            )
         for column, word in enumerate(words):
             axes.text(1.1 * column + 0.5, 1.3 * row + 1.03, word, ha="center", va="top", fontsize=8, parse_math=False)
     axes.set_xlim(-0.02, 1.1 * n - 0.08)
     axes.set_ylim(1.3 * len(rows) - (0.02 if captions[-1] else 0.27), -0.02)
     axes.set_aspect(height / width)
     axes.set_yticks([1.3 * row + 0.5 for row in range(len(rows))], names)
-    labels = [""] * n if y is None else [f"{label}" for label in y[:n]]
+    labels = [""] * n if y is None else [_brief(label) for label in y[:n]]
     axes.set_xticks([1.1 * column + 0.5 for column in range(n)], labels)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)

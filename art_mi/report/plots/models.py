@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.stats import pearsonr
 
 from art_mi.report.plots.canvas import (
     CEILING,
+    Marks,
     finish,
     left_edge,
     model_marks,
@@ -21,11 +23,16 @@ from art_mi.report.plots.canvas import (
 from art_mi.results import Accuracy, ModelRecord, RepresentationVulnerability, wilson_interval
 
 
-def accuracy_rows(accuracies: Mapping[str, Mapping[str, Accuracy]], ax: Axes | None = None) -> Axes:
+def accuracy_rows(
+    accuracies: Mapping[str, Mapping[str, Accuracy]],
+    ax: Axes | None = None,
+    marks: Marks | None = None,
+) -> Axes:
     """Accuracies with 95 % intervals, a row each, the models of a row below each other.
 
     :param accuracies: By model and by name, for instance :meth:`.RobustnessResult.accuracies`.
     :param ax: Axes to draw in; those of a new figure by default.
+    :param marks: Colour and marker of each model; by default one after the other.
     :return: The axes drawn in.
     :raises ValueError: If there is no accuracy.
     """
@@ -35,7 +42,9 @@ def accuracy_rows(accuracies: Mapping[str, Mapping[str, Accuracy]], ax: Axes | N
     space = 0.22 + 0.15 * len(accuracies)
     axes = new_axes(0.9 + 0.25 * len(accuracies) + space * len(rows)) if ax is None else ax
     offsets = np.linspace(-0.5, 0.5, len(accuracies) + 2)[1:-1]
-    for (model, (colour, marker)), offset in zip(model_marks(accuracies).items(), offsets, strict=True):
+    marks = marks or model_marks(accuracies)
+    for model, offset in zip(accuracies, offsets, strict=True):
+        colour, marker = marks[model]
         for row, name in enumerate(rows):
             if found := accuracies[model].get(name):
                 ends = [100 * end for end in found.confidence_interval]
@@ -96,17 +105,20 @@ def _correlation(points: list[tuple[float, float]]) -> str:
     return f"r = {result.statistic:.2f} [{low:.2f}, {high:.2f}], n = {n} models"
 
 
-def accuracy_against_information(results: Mapping[str, RepresentationVulnerability], ax: Axes | None = None) -> Axes:
+def accuracy_against_information(
+    results: Mapping[str, RepresentationVulnerability], ax: Axes | None = None, marks: Marks | None = None
+) -> Axes:
     """Measured accuracy against worst-case (filled) and normal (hollow) information, below the accuracy ceiling.
 
-    Accuracy is that of the classifier on the perturbed inputs through the noise or codes that the ceiling speaks of. The
-    ceiling is drawn where the results (and the noise levels of their sweeps) have one, against the upper bound of the
-    worst-case information that it comes from.
+    Accuracy is that of the classifier on the perturbed inputs through the noise or codes that the ceiling speaks of.
+    The ceiling is drawn where the results, and the noise levels of their sweeps, have one: above the upper bound of
+    the worst-case information that it comes from.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (figure 2)
 
     :param results: Results by model; those without measured accuracy have their ceiling drawn only.
     :param ax: Axes to draw in; those of a new figure by default.
+    :param marks: Colour and marker of each model; by default one after the other.
     :return: The axes drawn in.
     :raises ValueError: If `results` is empty.
     """
@@ -116,10 +128,11 @@ def accuracy_against_information(results: Mapping[str, RepresentationVulnerabili
     unit = next(iter(results.values())).unit
     shown = {name: result.in_unit(unit) for name, result in results.items()}
     every = [point for result in shown.values() for point in (result, *result.sweep)]
-    line = sorted((p.worst_case.upper or p.worst_case.value, 100 * p.accuracy_ceiling) for p in every)
+    line = sorted((_ceiling_information(point), 100 * point.accuracy_ceiling) for point in every)
     axes.plot(*zip(*line, strict=True), color=CEILING, linestyle="--", marker=".", label="accuracy ceiling")
-    for name, (colour, marker) in model_marks(shown).items():
-        result = shown[name]
+    marks = marks or model_marks(shown)
+    for name, result in shown.items():
+        colour, marker = marks[name]
         if (accuracy := result.measured_accuracy) is None:
             continue
         low, high = wilson_interval(round(accuracy * result.normal.nb_samples), result.normal.nb_samples)
@@ -134,3 +147,9 @@ def accuracy_against_information(results: Mapping[str, RepresentationVulnerabili
     axes.set_xlabel(f"information ({unit}): filled worst case, hollow normal")
     axes.set_ylabel("accuracy on the perturbed inputs (%)")
     return finish(axes, "y")
+
+
+def _ceiling_information(result: RepresentationVulnerability) -> float:
+    """The information that the ceiling comes from: the upper bound, where there is one."""
+    upper = result.worst_case.upper
+    return result.worst_case.value if upper is None or math.isinf(upper) else upper

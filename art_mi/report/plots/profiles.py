@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from art_mi.report.cells import norm_name
 from art_mi.report.plots.canvas import (
@@ -14,6 +15,7 @@ from art_mi.report.plots.canvas import (
     NORMAL,
     STROKES,
     WORST,
+    Marks,
     band,
     finish,
     left_edge,
@@ -54,11 +56,14 @@ def layer_information(profile: LayerProfile, ax: Axes | None = None) -> Axes:
     return finish(axes, "x", ncols=2)
 
 
-def layer_vulnerability(profiles: Mapping[str, LayerProfile], ax: Axes | None = None) -> Axes:
+def layer_vulnerability(
+    profiles: Mapping[str, LayerProfile], ax: Axes | None = None, marks: Marks | None = None
+) -> Axes:
     """Vulnerability of each layer of several models, layers of the same name in one row, with 95 % intervals.
 
     :param profiles: Profiles by model.
     :param ax: Axes to draw in; those of a new figure by default.
+    :param marks: Colour and marker of each model; by default one after the other.
     :return: The axes drawn in.
     :raises ValueError: If there is no layer.
     """
@@ -75,7 +80,9 @@ def layer_vulnerability(profiles: Mapping[str, LayerProfile], ax: Axes | None = 
     estimates = [drop for of_model in drops.values() for drop in of_model.values()]
     edge = right_edge(estimates)
     offsets = np.linspace(-0.5, 0.5, len(profiles) + 2)[1:-1]
-    for (model, (colour, marker)), offset in zip(model_marks(profiles).items(), offsets, strict=True):
+    marks = marks or model_marks(profiles)
+    for model, offset in zip(profiles, offsets, strict=True):
+        colour, marker = marks[model]
         for layer, drop in drops[model].items():
             mark(axes, drop, rows.index(layer) + offset, edge, colour, marker)
         axes.plot([], [], color=colour, marker=marker, label=wrapped(model))
@@ -89,6 +96,7 @@ def feature_histogram(
     profiles: Mapping[str, FeatureProfile],
     quantity: Literal["normal", "vulnerability"] = "vulnerability",
     ax: Axes | None = None,
+    marks: Marks | None = None,
 ) -> Axes:
     """How the units of a layer are spread in information or in vulnerability; models share the bins.
 
@@ -99,6 +107,7 @@ def feature_histogram(
     :param profiles: Profiles by model.
     :param quantity: `"normal"` or `"vulnerability"`.
     :param ax: Axes to draw in; those of a new figure by default.
+    :param marks: Colour and marker of each model; by default one after the other.
     :return: The axes drawn in.
     :raises ValueError: If there is no unit, or `quantity` is neither.
     """
@@ -115,7 +124,9 @@ def feature_histogram(
     }
     edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins=min(20, max(5, len(units) // 4)))
     lines = ("-", "--", ":", "-.")
-    for index, (model, (colour, _)) in enumerate(model_marks(profiles).items()):
+    marks = marks or model_marks(profiles)
+    for index, model in enumerate(profiles):
+        colour, _ = marks[model]
         label = wrapped(f"{model}, {len(values[model])} units")
         axes.hist(values[model], edges.tolist(), color=colour, alpha=0.25)
         stroke = lines[index % len(lines)]
@@ -124,7 +135,7 @@ def feature_histogram(
         )
     axes.set_xlabel(f"{QUANTITIES[quantity]} of a unit ({name})")
     axes.set_ylabel("units")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return finish(axes, "y")
 
 
@@ -176,5 +187,7 @@ def _radii(curve: VulnerabilityCurve, ax: Axes | None) -> Axes:
         raise ValueError("`curve` must hold at least one radius, got none.")
     axes = new_axes(3.2) if ax is None else ax
     norm = curve.results[0].settings.get("norm", curve.settings.get("norm"))
-    axes.set_xlabel("radius eps (raw input units)" if norm is None else f"radius eps ({norm_name(norm)}, raw input units)")
+    axes.set_xlabel(
+        "radius eps (raw input units)" if norm is None else f"radius eps ({norm_name(norm)}, raw input units)"
+    )
     return axes

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from art_mi.report.plots.canvas import MODELS, NORMAL, STROKES, WORST, finish, new_axes, wrapped
 
@@ -84,5 +85,5 @@ def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float
 
 def _epochs(axes: Axes) -> Axes:
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return finish(axes, "y", ncols=2)
