@@ -172,7 +172,8 @@ class Tile:
     :param shares: Samples right under attack and samples that only attacks make wrong, in per cent; empty where not
         measured.
     :param facts: Other numbers by name.
-    :param nb_flags: Reasons for caution.
+    :param caution: How many reasons for caution there are, in words.
+    :param doubtful: Whether there is one.
     """
 
     name: str
@@ -181,7 +182,8 @@ class Tile:
     value: Cell
     shares: tuple[float, ...]
     facts: tuple[tuple[str, Cell], ...]
-    nb_flags: int
+    caution: str
+    doubtful: bool
 
 
 @dataclass(frozen=True)

@@ -141,4 +141,8 @@ def _tile(record: ModelRecord, colour: str) -> Tile:
         ]
     (headline, value), *rest = facts or [("nothing measured", Cell())]
     shares = (100 * robustness.worst_case.value, 100 * robustness.gap) if robustness else ()
-    return Tile(record.name, colour, headline, value, shares, tuple(rest), len(flags_of(record)))
+    flags = flags_of(record)
+    caution = [f"{len(flags)}, see below" if flags else "none raised"]
+    if robustness and not robustness.checks:
+        caution.append("attacks were not checked")
+    return Tile(record.name, colour, headline, value, shares, tuple(rest), "; ".join(caution), bool(flags))

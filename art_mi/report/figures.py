@@ -51,8 +51,8 @@ CAPTIONS = {
     "radius-accuracy": "The ceiling holds behind the noise, for the perturbations found, and not for accuracies "
     "measured without noise.",
     "heads": "Heads trained on the frozen encoder, on samples held out, with 95 % intervals.",
-    "examples": "The first samples measured, not chosen. Above them their labels, below them what the model calls "
-    "them. Change: white is none, purple brighter, orange darker, one scale for all.",
+    "examples": "The first samples measured, not chosen. Above them their labels, below them what the model calls them, "
+    "bold where it is wrong. Change: white is none, purple brighter, orange darker, one scale for all.",
     "saliency": "Where a small change moves the information, or the loss, most: white nowhere, purple upwards, orange "
     "downwards. Each map is scaled by its own largest gradient, so that only patterns compare.",
     "training-accuracy": "Accuracy on the validation samples, against the attack of training.",

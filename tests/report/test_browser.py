@@ -145,7 +145,9 @@ def test_the_page_never_scrolls_sideways_and_every_figure_is_drawn(browser, page
     )
     assert len(boxes) > 20
     assert all(box["width"] > 200 and box["right"] <= SIZES[size] for box in boxes)
-    picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "optimizeForSpeed": True})
+    picture = browser.execute_cdp_cmd(
+        "Page.captureScreenshot", {"captureBeyondViewport": True, "optimizeForSpeed": True}
+    )
     (page.parent / f"{size}-{scheme}.png").write_bytes(base64.b64decode(picture["data"]))
 
 

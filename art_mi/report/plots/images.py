@@ -8,11 +8,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from art_mi.report.plots.canvas import new_axes
+from art_mi.report.plots.canvas import WORST, new_axes
 
 Pictures = NDArray[np.float64]
+Labels = NDArray[Any]
 COLUMNS = 6
 SIGNED = "PuOr"
 SALIENCY = {"saliency_information": "information\ngradient", "saliency_loss": "loss\ngradient"}
@@ -43,11 +45,8 @@ def adversarial_examples(images: Mapping[str, NDArray[Any]], ax: Axes | None = N
     largest = float(np.abs(x_adv - x).max())
     rows = [_photographs(x, x), _photographs(x_adv, x), _signed(change, np.abs(change).max())]
     names = ["clean", "perturbed", f"change\n(at most\n{largest:.2g})"]
-    captions: list[list[str]] = [[], [], []]
-    for row, key in enumerate(("predicted", "predicted_adv")):
-        if key in images:
-            captions[row] = [f"as {_brief(label)}" for label in images[key][: len(x)]]
-    return _grid(rows, names, captions, images.get("y"), ax)
+    predictions = [images.get("predicted"), images.get("predicted_adv"), None]
+    return _grid(rows, names, predictions, images.get("y"), ax)
 
 
 def saliency_grid(images: Mapping[str, NDArray[Any]], ax: Axes | None = None) -> Axes:
@@ -72,7 +71,7 @@ def saliency_grid(images: Mapping[str, NDArray[Any]], ax: Axes | None = None) ->
         gradient = _required(images, name).sum(1)
         rows.append(_signed(gradient, np.abs(gradient).max((1, 2), keepdims=True)))
         names.append(SALIENCY[name])
-    return _grid(rows, names, [[] for _ in rows], images.get("y"), ax)
+    return _grid(rows, names, [None] * len(rows), images.get("y"), ax)
 
 
 def _required(images: Mapping[str, NDArray[Any]], name: str) -> Pictures:
@@ -95,35 +94,39 @@ def _signed(values: Pictures, largest: Any) -> Pictures:
     return np.asarray(mpl.colormaps[SIGNED](0.5 + 0.5 * scaled), dtype=np.float64)
 
 
-def _brief(label: Any) -> str:
-    text = str(label)
-    return text if len(text) <= 8 else f"{text[:7]}…"
-
-
 def _grid(
-    rows: list[Pictures], names: list[str], captions: list[list[str]], y: NDArray[Any] | None, ax: Axes | None
+    rows: list[Pictures], names: list[str], predictions: list[Labels | None], y: Labels | None, ax: Axes | None
 ) -> Axes:
-    """Rows of pictures in one picture, a column a sample, with words below some."""
+    """Rows of pictures, a column a sample, the label above and predictions below, wrong ones bold and in vermilion."""
     n, height, width, _ = rows[0].shape
     axes = new_axes(0.35 + len(rows) * (0.62 * height / width + 0.16)) if ax is None else ax
-    for row, (pictures, words) in enumerate(zip(rows, captions, strict=True)):
+    for row, (pictures, predicted) in enumerate(zip(rows, predictions, strict=True)):
+        top = 1.3 * row
         for column, picture in enumerate(pictures):
-            left, top = 1.1 * column, 1.3 * row
+            left = 1.1 * column
             axes.imshow(picture, extent=(left, left + 1, top + 1, top), interpolation="none")
-            axes.plot(
-                [left, left + 1, left + 1, left, left], [top, top, top + 1, top + 1, top], color="#808080", lw=0.5
-            )
-        for column, word in enumerate(words):
-            axes.text(1.1 * column + 0.5, 1.3 * row + 1.03, word, ha="center", va="top", fontsize=8, parse_math=False)
+            axes.add_patch(Rectangle((left, top), 1, 1, fill=False, edgecolor="#808080", linewidth=0.5))
+            if predicted is not None:
+                wrong = y is not None and str(y[column]) != str(predicted[column])
+                style: Any = {"color": WORST, "fontweight": "bold"} if wrong else {}
+                words = f"as {_brief(predicted[column])}"
+                place = left + 0.5, top + 1.03
+                axes.text(*place, words, ha="center", va="top", fontsize=8, parse_math=False, **style)
     axes.set_xlim(-0.02, 1.1 * n - 0.08)
-    axes.set_ylim(1.3 * len(rows) - (0.02 if captions[-1] else 0.27), -0.02)
+    axes.set_ylim(1.3 * len(rows) - (0.27 if predictions[-1] is None else 0.02), -0.02)
     axes.set_aspect(height / width)
     axes.set_yticks([1.3 * row + 0.5 for row in range(len(rows))], names)
-    labels = [""] * n if y is None else [_brief(label) for label in y[:n]]
-    axes.set_xticks([1.1 * column + 0.5 for column in range(n)], labels)
+    axes.set_xticks(
+        [1.1 * column + 0.5 for column in range(n)], [""] * n if y is None else [_brief(label) for label in y[:n]]
+    )
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         text.set_parse_math(False)
     return axes
+
+
+def _brief(label: Any) -> str:
+    text = str(label)
+    return text if len(text) <= 8 else f"{text[:7]}…"
