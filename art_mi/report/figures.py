@@ -51,8 +51,8 @@ CAPTIONS = {
     "radius-accuracy": "The ceiling holds behind the noise, for the perturbations found, and not for accuracies "
     "measured without noise.",
     "heads": "Heads trained on the frozen encoder, on samples held out, with 95 % intervals.",
-    "examples": "The first samples measured, not chosen. Above them their labels, below them what the model calls them, "
-    "bold where it is wrong. Change: white is none, purple brighter, orange darker, one scale for all.",
+    "examples": "The first samples measured, not chosen. Above them their labels, below what the model calls them, "
+    "framed where it is wrong. Change: white is none, purple brighter, orange darker, one scale for all.",
     "saliency": "Where a small change moves the information, or the loss, most: white nowhere, purple upwards, orange "
     "downwards. Each map is scaled by its own largest gradient, so that only patterns compare.",
     "training-accuracy": "Accuracy on the validation samples, against the attack of training.",
@@ -161,7 +161,7 @@ def of_heads(record: ModelRecord) -> Iterator[Drawing]:
         robust = {name: probe.robust for name, probe in probes}
         marks = {"without attack": (NORMAL, "o"), "under attack": (WORST, "D")}
         axes = accuracy_rows({"without attack": clean, "under attack": robust}, marks=marks)
-        yield _drawing("heads", axes, "Accuracy of heads on the frozen encoder; numbers are in the table below.")
+        yield _drawing("heads", axes, f"Accuracy of heads on {record.name}; numbers are in the table below.")
 
 
 def of_images(record: ModelRecord) -> Iterator[Drawing]:

@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from art_mi.report.blocks import Row
 from art_mi.report.cells import Cell, accuracy_cell, estimate_cell, measured_cell, percent_cell
-from art_mi.results import MIEstimate, ModelRecord, RepresentationVulnerability
+from art_mi.results import Flag, MIEstimate, ModelRecord, RepresentationVulnerability
 
 LABEL_WIDTH, CELL_WIDTH = 24, 34  # two models fit 100 columns
 WORST = "worst case of all"
@@ -84,11 +84,11 @@ def shared(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _flags(records: Sequence[ModelRecord]) -> Row:
-    every = [
-        [flag for result in (record.robustness, record.representation) if result for flag in result.flags]
+    raised = [
+        {flag for result in (record.robustness, record.representation) if result for flag in result.flags}
         for record in records
     ]
-    return Row("flags", tuple(Cell(", ".join(map(str, dict.fromkeys(flags))) or "none") for flags in every))
+    return Row("flags", [Cell(", ".join(str(flag) for flag in Flag if flag in flags) or "none") for flags in raised])
 
 
 def text_table(records: Sequence[ModelRecord]) -> str:

@@ -146,17 +146,18 @@ def band(
     axes.plot(x, [scale * value.value for value in values], markersize=5, label=label, **style)
 
 
-def figure_svg(figure: Figure) -> str:
+def figure_svg(figure: Figure, words: str = "") -> str:
     """An `<svg>` element to put into a page: transparent, the same text every time, drawn in the page's text colour.
 
-    Black becomes `currentColor`, so that one image serves light and dark pages; identifiers carry a hash of the image,
-    so that several images may share a page. Pictures inside are PNG.
+    Black becomes `currentColor`, so that one image serves light and dark pages; identifiers carry a hash of the image
+    and of its words, so that several images may share a page. Pictures inside are PNG.
 
     :param figure: Any matplotlib figure.
+    :param words: What tells it from an equal figure on the same page.
     """
     svg = file_svg(figure)
     svg = svg[svg.index("<svg") :].strip()
-    digest = hashlib.sha256(svg.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{words}{svg}".encode()).hexdigest()[:8]
     # tags only: text has its `<` and `>` escaped
     return re.sub(r"<[^>]+>", lambda tag: _inline(tag.group(), digest), svg)
 

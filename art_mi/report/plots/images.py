@@ -97,21 +97,20 @@ def _signed(values: Pictures, largest: Any) -> Pictures:
 def _grid(
     rows: list[Pictures], names: list[str], predictions: list[Labels | None], y: Labels | None, ax: Axes | None
 ) -> Axes:
-    """Rows of pictures, a column a sample, the label above and predictions below, wrong ones bold and in vermilion."""
+    """Rows of pictures, a column a sample, the label above and predictions below, those of wrong ones framed."""
     n, height, width, _ = rows[0].shape
     axes = new_axes(0.35 + len(rows) * (0.62 * height / width + 0.16)) if ax is None else ax
     for row, (pictures, predicted) in enumerate(zip(rows, predictions, strict=True)):
         top = 1.3 * row
         for column, picture in enumerate(pictures):
             left = 1.1 * column
+            wrong = y is not None and predicted is not None and str(y[column]) != str(predicted[column])
             axes.imshow(picture, extent=(left, left + 1, top + 1, top), interpolation="none")
-            axes.add_patch(Rectangle((left, top), 1, 1, fill=False, edgecolor="#808080", linewidth=0.5))
+            frame: Any = {"edgecolor": WORST, "linewidth": 2} if wrong else {"edgecolor": "#808080", "linewidth": 0.5}
+            axes.add_patch(Rectangle((left, top), 1, 1, fill=False, **frame))
             if predicted is not None:
-                wrong = y is not None and str(y[column]) != str(predicted[column])
-                style: Any = {"color": WORST, "fontweight": "bold"} if wrong else {}
-                words = f"as {_brief(predicted[column])}"
-                place = left + 0.5, top + 1.03
-                axes.text(*place, words, ha="center", va="top", fontsize=8, parse_math=False, **style)
+                style: Any = {"ha": "center", "va": "top", "fontsize": 8, "fontweight": "bold" if wrong else "normal"}
+                axes.text(left + 0.5, top + 1.04, f"as {_brief(predicted[column])}", parse_math=False, **style)
     axes.set_xlim(-0.02, 1.1 * n - 0.08)
     axes.set_ylim(1.3 * len(rows) - (0.27 if predictions[-1] is None else 0.02), -0.02)
     axes.set_aspect(height / width)
