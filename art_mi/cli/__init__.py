@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace, auto_parser
@@ -42,12 +43,15 @@ def _as_typed(arguments: list[str]) -> list[str]:
 
 
 def _folders(arguments: list[str]) -> list[str]:
-    """`report A B --out C` as `report --folders ["A", "B"] --out C`."""
+    """`report A B --out C` as `report --out C --folders ["A", "B"]`."""
     if arguments[:1] != ["report"]:
         return arguments
-    last = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    folders = arguments[1:last]
-    return ["report", *(["--folders", json.dumps(folders)] if folders else []), *arguments[last:]]
+    folders: list[str] = []
+    options: list[str] = []
+    for before, argument in pairwise(arguments):
+        is_value = before.startswith("--") and "=" not in before
+        (options if is_value or argument.startswith("-") else folders).append(argument)
+    return ["report", *options, *(["--folders", json.dumps(folders)] if folders else [])]
 
 
 def _keep(parser: ArgumentParser, settings: Namespace) -> None:

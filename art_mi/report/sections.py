@@ -89,7 +89,7 @@ def _robustness(result: RobustnessResult) -> Section:
         return Row(name, (accuracy_cell(accuracy), Cell(ball)), (note,) if note else ())
 
     attacked = [
-        row(name, attack.accuracy, show.ball(attack.norm, attack.eps), _effort(attack.seconds, attack.settings))
+        row(name, attack.accuracy, show.ball(attack.norm, attack.eps), f"took {attack.seconds:.1f} s")
         for name, attack in result.attacks.items()
     ]
     worst = row("worst case of all", result.worst_case, show.ball(result.norm, result.eps))
@@ -100,12 +100,10 @@ def _robustness(result: RobustnessResult) -> Section:
         ("Attack", "Accuracy", "Ball"),
         [row("clean", result.clean), *attacked, worst],
     )
-    blocks = [accuracies, *_checks(result), *_settings("Settings of the evaluation", result.settings)]
-    return Section("Accuracy under attack", blocks)
-
-
-def _effort(seconds: float, used: Mapping[str, Any]) -> str:
-    return ", ".join(part for part in (show.setting(used), f"took {seconds:.1f} s") if part)
+    used = {**{name: attack.settings for name, attack in result.attacks.items()}, **result.settings}
+    return Section(
+        "Accuracy under attack", [accuracies, *_checks(result), *_settings("Settings of attacks and checks", used)]
+    )
 
 
 def _checks(result: RobustnessResult) -> list[Block]:

@@ -56,7 +56,7 @@ def _information(records: Sequence[ModelRecord]) -> list[Row]:
         return tuple(Cell() if result is None else show(result) for result in results)
 
     def estimates(label: str, pick: Callable[[RepresentationVulnerability], MIEstimate], marked: bool) -> Row:
-        notes = shared([pick(result).bias for result in present])
+        notes = _shared([pick(result).bias for result in present])
         return Row(label, cells(lambda result: estimate_cell(pick(result))), notes, marked)
 
     return [
@@ -66,7 +66,7 @@ def _information(records: Sequence[ModelRecord]) -> list[Row]:
         Row(
             "accuracy ceiling",
             cells(lambda result: percent_cell(result.accuracy_ceiling)),
-            shared([result.ceiling_direction for result in present]),
+            _shared([result.ceiling_direction for result in present]),
         ),
         Row(
             "accuracy measured there",
@@ -75,7 +75,7 @@ def _information(records: Sequence[ModelRecord]) -> list[Row]:
     ]
 
 
-def shared(words: Sequence[str]) -> tuple[str, ...]:
+def _shared(words: Sequence[str]) -> tuple[str, ...]:
     """What all say, or where to look.
 
     :param words: Biases or directions.

@@ -269,7 +269,7 @@ def test_report_writes_the_card_of_saved_records_and_their_figures(found, tmp_pa
 def test_report_takes_several_folders_in_their_order(found, tmp_path):
     write_demo(found, tmp_path, "art-mi demo")
     folders = [str(tmp_path / name) for name in ("standard", "mimae")]
-    assert main(["report", *folders, "--title", "Two models", "--out", str(tmp_path / "card.html")]) == 0
+    assert main(["report", "--title=Two models", "--out", str(tmp_path / "card.html"), *folders]) == 0
     content = json.loads((tmp_path / "card.json").read_text())
     assert [model["name"] for model in content["models"]] == ["standard", "MIMAE"]
     assert content["title"] == "Two models"
