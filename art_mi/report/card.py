@@ -17,7 +17,7 @@ from art_mi.report.markdown import markdown
 from art_mi.report.plots.canvas import model_marks
 from art_mi.report.sections import flags_of, model_section
 from art_mi.report.tables import comparison_rows
-from art_mi.report.verdict import verdict
+from art_mi.report.verdict import attacks_counted, verdict
 from art_mi.results import ModelRecord
 
 TITLE = "Robustness card"
@@ -131,7 +131,7 @@ def _tile(record: ModelRecord, colour: str) -> Tile:
     robustness, representation = record.robustness, record.representation
     if robustness:
         facts += [
-            (f"accuracy, worst of {len(robustness.attacks)} attacks", accuracy_cell(robustness.worst_case)),
+            (f"accuracy, worst of {attacks_counted(robustness)}", accuracy_cell(robustness.worst_case)),
             ("accuracy without attack", accuracy_cell(robustness.clean)),
         ]
     if representation:

@@ -46,13 +46,11 @@ def _on_accuracy(results: Mapping[str, RobustnessResult]) -> str:
     if len(results) == 1:
         ((name, result),) = results.items()
         clean = _stated(accuracy_cell(result.clean))
-        return (
-            f"Under the worst of {_attacks(result)} ({threat}), {name} keeps {shown[name]} of {clean} accuracy{doubt}."
-        )
+        return f"Under the worst of {attacks_counted(result)} ({threat}), {name} keeps {shown[name]} of {clean} accuracy{doubt}."
     worst = {name: result.worst_case.confidence_interval for name, result in results.items()}
     claims = _order({name: (-high, -low) for name, (low, high) in worst.items()}, doubtful)
     said = _compared(claims, doubtful, shown, "withstands the attacks better than {}", "{} keeps {}", "robustness")
-    return f"{said}; worst of {_attacks(next(iter(results.values())))}, {threat}{doubt}."
+    return f"{said}; worst of {attacks_counted(next(iter(results.values())))}, {threat}{doubt}."
 
 
 def _on_information(results: Mapping[str, RepresentationVulnerability]) -> str:
@@ -112,8 +110,12 @@ def _differences(results: Mapping[str, RepresentationVulnerability]) -> list[str
     return [name for name in ("method", *COMPARABLE) if len({str(way.get(name)) for way in ways}) > 1]
 
 
-def _attacks(result: RobustnessResult) -> str:
-    n = len(result.attacks)
+def attacks_counted(result: RobustnessResult) -> str:
+    """How many attacks the worst case is taken over: those of its own ball.
+
+    :param result: Accuracies under attack.
+    """
+    n = sum(attack.norm == result.norm and attack.eps <= result.eps for attack in result.attacks.values())
     return f"{n} attack{'' if n == 1 else 's'}"
 
 

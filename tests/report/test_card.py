@@ -79,6 +79,8 @@ def test_it_begins_with_the_verdict_and_the_few_numbers_that_matter(page):
     words = page.words()
     first = words[: words.index("Brackets are")]
     assert "MIMAE withstands the attacks better than standard: 80.6 % [76.9, 83.8] against 33.2 %" in first
+    assert "worst of 6 attacks, l_inf, eps 0.12" in first  # the seventh is of another ball
+    assert "accuracy, worst of 6 attacks" in first
     assert "loses less information than that of standard" in first
     assert "33.2 % stay right 64.0 % broken by attacks 2.8 % wrong anyway" in first
     assert "reasons for caution 2, see below" in first
