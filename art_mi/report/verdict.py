@@ -46,7 +46,8 @@ def _on_accuracy(results: Mapping[str, RobustnessResult]) -> str:
     if len(results) == 1:
         ((name, result),) = results.items()
         clean = _stated(accuracy_cell(result.clean))
-        return f"Under the worst of {attacks_counted(result)} ({threat}), {name} keeps {shown[name]} of {clean} accuracy{doubt}."
+        kept = f"{name} keeps {shown[name]} of {clean} accuracy"
+        return f"Under the worst of {attacks_counted(result)} ({threat}), {kept}{doubt}."
     worst = {name: result.worst_case.confidence_interval for name, result in results.items()}
     claims = _order({name: (-high, -low) for name, (low, high) in worst.items()}, doubtful)
     said = _compared(claims, doubtful, shown, "withstands the attacks better than {}", "{} keeps {}", "robustness")
