@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,14 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 from tqdm.auto import tqdm
 
+from art_mi.bridge import evaluating
 from art_mi.datasets import ImageData, load
 from art_mi.evaluation import accuracy, attacked_accuracy, standard_attacks
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.models import small_cnn
-from art_mi.report import card, text_table
-from art_mi.results import Accuracy, RepresentationVulnerability
-from art_mi.trainers import MIMAETrainer, StandardTrainer
+from art_mi.report import write_card
+from art_mi.results import Accuracy, AttackedAccuracy, ModelRecord, RobustnessResult
+from art_mi.trainers import MIMAETrainer, StandardTrainer, StepTrainer
 
 TRAINERS = {"standard": StandardTrainer, "MIMAE": MIMAETrainer}
 NOISE_STD = (1.0, 0.5)
@@ -31,13 +32,11 @@ NOISE_STD = (1.0, 0.5)
 class DemoResult:
     """What the demo found.
 
-    :param results: Representation vulnerability by model.
-    :param accuracies: Clean and attacked accuracy by model and attack.
+    :param records: Everything about each model.
     :param settings: Data set, training, versions and seed.
     """
 
-    results: dict[str, RepresentationVulnerability]
-    accuracies: dict[str, dict[str, Accuracy]]
+    records: tuple[ModelRecord, ...]
     settings: dict[str, Any]
 
 
@@ -56,12 +55,19 @@ def run_demo(
     started = time.monotonic()
     data = load(dataset, data_dir)
     x, y = _measured_samples(data, nb_samples)
-    results, accuracies = {}, {}
+    records = []
     for name in TRAINERS:
-        classifier = _train(name, data, nb_epochs, random_state, verbose)
-        accuracies[name] = _accuracies(classifier, data, nb_samples, name, random_state, verbose)
+        trainer = _train(name, data, nb_epochs, random_state, verbose)
         estimator = WorstCaseMIEstimator(data.eps, noise_std=NOISE_STD, random_state=random_state, verbose=verbose)
-        results[name] = estimator.evaluate(classifier, x, y)
+        records.append(
+            ModelRecord(
+                name,
+                robustness=_robustness(trainer.classifier, data, nb_samples, name, random_state, verbose),
+                representation=estimator.evaluate(trainer.classifier, x, y),
+                history=tuple(trainer.history),
+                images=_images(trainer.classifier, data),
+            )
+        )
     settings = {
         "dataset": dataset,
         "training images": len(data.x_train),
@@ -75,40 +81,22 @@ def run_demo(
         "seconds": round(time.monotonic() - started, 1),
         **_versions(),
     }
-    return DemoResult(results, accuracies, settings)
+    return DemoResult(tuple(records), settings)
 
 
-def write_demo(found: DemoResult, out: Path, command: str) -> None:
-    """Write `index.html` and `results.json` into a folder.
+def write_demo(found: DemoResult, out: Path, command: str) -> Path:
+    """Write a folder a model, and the card `index.html` with `index.md` and `index.json`.
 
     :param found: What :func:`run_demo` gave.
     :param out: Folder, created where missing.
     :param command: The command that repeats the demo.
+    :return: The page.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    for record in found.records:
+        record.save(out / record.name.lower())
     title = f"How robust are these representations? ({found.settings['dataset']})"
-    page = card(found.results, accuracies=found.accuracies, settings=found.settings, title=title, command=command)
-    (out / "index.html").write_text(page, encoding="utf-8")
-    content = {
-        "settings": found.settings,
-        "command": command,
-        "models": {
-            name: {
-                "accuracies": {attack: value.to_dict() for attack, value in found.accuracies[name].items()},
-                "representation": result.to_dict(),
-            }
-            for name, result in found.results.items()
-        },
-    }
-    (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def table(found: DemoResult) -> str:
-    """The comparison as text.
-
-    :param found: What :func:`run_demo` gave.
-    """
-    return text_table(found.results, found.accuracies)
+    page, _, _ = write_card(found.records, out / "index.html", settings=found.settings, title=title, command=command)
+    return page
 
 
 def _measured_samples(data: ImageData, nb_samples: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -117,7 +105,7 @@ def _measured_samples(data: ImageData, nb_samples: int) -> tuple[np.ndarray[Any,
     return x, np.concatenate([data.y_test, data.y_train])[:nb_samples]
 
 
-def _train(name: str, data: ImageData, nb_epochs: int, random_state: int, verbose: bool) -> PyTorchClassifier:
+def _train(name: str, data: ImageData, nb_epochs: int, random_state: int, verbose: bool) -> StepTrainer:
     """Adam on a small CNN; the robust one is trained by MIMAE against five projected-gradient steps."""
     input_shape = data.x_train.shape[1:]
     model = small_cnn(input_shape, data.nb_classes, random_state=random_state)
@@ -128,20 +116,37 @@ def _train(name: str, data: ImageData, nb_epochs: int, random_state: int, verbos
     attack = ProjectedGradientDescentPyTorch(
         classifier, eps=data.eps, eps_step=data.eps / 2, max_iter=5, num_random_init=1, verbose=False
     )
-    trainer = TRAINERS[name](classifier, attack, random_state=random_state, verbose=verbose)
+    trainer: StepTrainer = TRAINERS[name](classifier, attack, random_state=random_state, verbose=verbose)
     trainer.fit(data.x_train, data.y_train, batch_size=128, nb_epochs=nb_epochs)
-    return classifier
+    return trainer
 
 
-def _accuracies(
+def _robustness(
     classifier: PyTorchClassifier, data: ImageData, nb_samples: int, name: str, random_state: int, verbose: bool
-) -> dict[str, Accuracy]:
+) -> RobustnessResult:
     x, y = data.x_test[:nb_samples], data.y_test[:nb_samples]
-    found = {"clean": accuracy(classifier, x, y)}
-    attacks = standard_attacks(classifier, data.eps)
-    for attack in tqdm(attacks, desc=f"attack {name}", leave=False, disable=not verbose):
-        found[attack] = attacked_accuracy(classifier, attacks[attack], x, y, random_state=random_state)
-    return found
+    clean = accuracy(classifier, x, y)
+    attacks, correct = {}, clean.correct
+    for attack, made in tqdm(
+        standard_attacks(classifier, data.eps).items(), desc=f"attack {name}", leave=False, disable=not verbose
+    ):
+        started = time.monotonic()
+        found = attacked_accuracy(classifier, made, x, y, random_state=random_state)
+        used = {"class": type(made).__name__, "max_iter": made.max_iter}
+        attacks[attack] = AttackedAccuracy(found, math.inf, data.eps, time.monotonic() - started, used)
+        correct = correct & found.correct
+    return RobustnessResult(clean, attacks, Accuracy.of(correct), math.inf, data.eps, {}, (), random_state)
+
+
+def _images(classifier: PyTorchClassifier, data: ImageData) -> dict[str, np.ndarray[Any, Any]]:
+    x = data.x_test[:12]
+    attack = ProjectedGradientDescentPyTorch(
+        classifier, eps=data.eps, eps_step=data.eps / 8, max_iter=20, verbose=False
+    )
+    x_adv = attack.generate(x, data.y_test[:12])
+    with evaluating(classifier.model):
+        predicted, predicted_adv = (classifier.predict(batch).argmax(1) for batch in (x, x_adv))
+    return {"x": x, "x_adv": x_adv, "y": data.y_test[:12], "predicted": predicted, "predicted_adv": predicted_adv}
 
 
 def _versions() -> dict[str, str]:

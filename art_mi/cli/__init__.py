@@ -1,11 +1,13 @@
-"""Command line: `art-mi demo`, `art-mi estimate`, `art-mi evaluate`, `art-mi train`, `art-mi selftest`."""
+"""Command line: `art-mi demo | estimate | evaluate | train | report | selftest`."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from jsonargparse import ArgumentParser, Namespace, auto_parser, get_loader, set
 from art_mi.cli.demo import demo
 from art_mi.cli.estimate import estimate
 from art_mi.cli.evaluate import SWITCHES, evaluate
+from art_mi.cli.report import report
 from art_mi.cli.selftest import selftest
 from art_mi.cli.train import ALIASES, train
 
@@ -22,6 +25,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "estimate": estimate,
     "evaluate": evaluate,
     "train": train,
+    "report": report,
     "selftest": selftest,
 }
 
@@ -80,6 +84,18 @@ def _kept(parser: ArgumentParser, settings: Namespace) -> Iterator[None]:
         raise
 
 
+def _folders(arguments: list[str]) -> list[str]:
+    """`report A B --out C` as `report --out C --folders ["A", "B"]`."""
+    if arguments[:1] != ["report"]:
+        return arguments
+    folders: list[str] = []
+    options: list[str] = []
+    for before, argument in pairwise(arguments):
+        is_value = before.startswith("--") and "=" not in before
+        (options if is_value or argument.startswith("-") else folders).append(argument)
+    return ["report", *options, *(["--folders", json.dumps(folders)] if folders else [])]
+
+
 def main(args: list[str] | None = None) -> int:
     """Entry point; an error the user can mend is one line, not a traceback.
 
@@ -89,7 +105,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         set_loader("art-mi", _loaded)
         parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi", parser_mode="art-mi")
-        settings = parser.parse_args(_as_typed(sys.argv[1:] if args is None else args))
+        settings = parser.parse_args(_as_typed(_folders(sys.argv[1:] if args is None else args)))
         chosen = parser.instantiate(settings)[settings.subcommand]
         chosen.pop("config", None)
         keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"

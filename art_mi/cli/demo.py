@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from art_mi.demo import run_demo, table, write_demo
+from art_mi.demo import run_demo, write_demo
+from art_mi.report import text_table
 
 
 def demo(
@@ -23,7 +24,7 @@ def demo(
     Args:
         dataset: Data set; digits needs no download.
         data_dir: Folder of torchvision's files.
-        out: Folder for index.html and results.json.
+        out: Folder for the card index.html and a folder of results for each model.
         nb_epochs: Training epochs; by default 20 for digits and 1 for larger sets.
         nb_samples: Most images that are attacked and measured.
         random_state: Seed.
@@ -36,6 +37,6 @@ def demo(
     folder = Path(out)
     options = "" if data_dir is None else f" --data-dir {shlex.quote(data_dir)}"
     command = f"art-mi demo --dataset {dataset}{options} --nb-epochs {nb_epochs} --nb-samples {nb_samples}"
-    write_demo(found, folder, f"{command} --random-state {random_state}")
-    print(table(found))
-    print(f"\n{folder / 'index.html'}\n{folder / 'results.json'}")
+    page = write_demo(found, folder, f"{command} --random-state {random_state}")
+    print(text_table(found.records))
+    print(f"\n{page}")

@@ -1,9 +1,11 @@
-"""Reports: terminal table, plots and a self-contained HTML page. They read results and never recompute them."""
+"""Reports: the robustness card, its figures, a table for the terminal. They read results and never recompute them."""
 
 from __future__ import annotations
 
-from art_mi.report.card import card
-from art_mi.report.plots import figure_svg, information_bars, sweep_curve
-from art_mi.report.tables import Accuracy, text_table, verdict
+from art_mi.report.card import card, write_card
+from art_mi.report.figures import write_figures
+from art_mi.report.folders import load_records
+from art_mi.report.tables import text_table
+from art_mi.report.verdict import verdict
 
-__all__ = ["Accuracy", "card", "figure_svg", "information_bars", "sweep_curve", "text_table", "verdict"]
+__all__ = ["card", "load_records", "text_table", "verdict", "write_card", "write_figures"]

@@ -1,176 +1,148 @@
-"""One self-contained HTML page about the robustness of representations."""
+"""The robustness card: one self-contained page about one or several models, with JSON and Markdown beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, cast
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from art_mi.report.plots import figure_svg, information_bars, sweep_curve
-from art_mi.report.tables import (
-    MISSING,
-    Accuracy,
-    Cell,
-    accuracy_cell,
-    comparison_rows,
-    estimate_cell,
-    number,
-    verdict,
-)
-from art_mi.results import Flag, MIEstimate, RepresentationVulnerability
+from art_mi.report import cells as show
+from art_mi.report.blocks import Command, Document, Drawings, Points, Row, Section, Table, Tile
+from art_mi.report.cells import Cell, accuracy_cell, estimate_cell, percent_cell
+from art_mi.report.figures import compared
+from art_mi.report.markdown import markdown
+from art_mi.report.plots.canvas import model_marks
+from art_mi.report.sections import flags_of, model_section
+from art_mi.report.tables import comparison_rows
+from art_mi.report.verdict import attacks_counted, verdict
+from art_mi.results import ModelRecord
 
-TEMPLATE = "card.html.jinja"
-
-METHODS = {
-    "critic": "a critic fitted to the representation (lower bound)",
-    "noisy": "the representation seen through noise of known density (bounded from both sides)",
-    "quantised": "the representation cut into codes and counted",
-}
-
+TITLE = "Robustness card"
 CEILINGS = {
-    "exact": "Fano's inequality, solved exactly",
-    "published": "Fano's inequality, as published",
-    "label_aware": "from the information about the label",
+    "noisy": "accuracy ceiling behind noise",
+    "quantised": "accuracy ceiling of its codes",
+    "critic": "accuracy ceiling, an estimate",
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """An image and the words that stand for it.
-
-    :param svg: Inline image, already safe.
-    :param label: What a screen reader says.
-    :param caption: What stands below.
-    """
-
-    svg: Markup
-    label: str
-    caption: str
+LIMITS = (
+    "Nothing here is a certificate. An attack is a heuristic search: a stronger one may leave less accuracy, and less "
+    "information, than reported.",
+    "Information measured with a critic is an estimate; seen through noise or as codes it lies between the lower and "
+    "the upper bound given beside it.",
+    "An accuracy ceiling speaks of the perturbations that were found, behind the noise or codes it was measured "
+    "through, and holds as far as the sentence given with it says.",
+    "Intervals cover the sampling of inputs only, not the error of a critic or an attack, nor training a model again.",
+)
 
 
 def card(
-    results: Mapping[str, RepresentationVulnerability],
+    records: Sequence[ModelRecord],
     *,
-    accuracies: Mapping[str, Mapping[str, Accuracy]] | None = None,
+    title: str = TITLE,
     settings: Mapping[str, Any] | None = None,
-    title: str = "Robustness of representations",
     command: str | None = None,
 ) -> str:
     """One HTML file with everything inside: no script, no network, for screens, phones and paper.
 
-    :param results: Results by model.
-    :param accuracies: Accuracies by model and by name, for instance `"clean accuracy"`.
-    :param settings: Environment and settings to list, by name.
+    :param records: Models.
     :param title: Heading of the page.
+    :param settings: Environment and settings that all models share, by name.
     :param command: Shell command that reproduces the page.
     :return: The page.
-    :raises ValueError: If `results` is empty, or `accuracies` names a model that `results` lacks.
+    :raises ValueError: If `records` is empty, or two have the same name.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("art_mi.report") / TEMPLATE).read_text(encoding="utf-8"))
-    return template.render(
-        title=title,
-        rows=comparison_rows(results, accuracies),
-        verdict=verdict(results),
-        models=list(results),
-        figures=_figures(results),
-        sections=[_section(name, result) for name, result in results.items()],
-        settings=_settings(settings or {}),
-        command=command,
+    return _html(_document(records, title, settings or {}, command))
+
+
+def write_card(
+    records: Sequence[ModelRecord],
+    path: str | Path,
+    *,
+    title: str = TITLE,
+    settings: Mapping[str, Any] | None = None,
+    command: str | None = None,
+) -> tuple[Path, Path, Path]:
+    """The card as HTML, and the same as Markdown and JSON beside it.
+
+    :param records: Models.
+    :param path: File ending in `.html`, in a folder that exists or is created.
+    :param title: Heading of the page.
+    :param settings: Environment and settings that all models share, by name.
+    :param command: Shell command that reproduces the page.
+    :return: The three files: HTML, Markdown, JSON.
+    :raises ValueError: If `path` does not end in `.html`, `records` is empty, or two have the same name.
+    """
+    page = Path(path)
+    if page.suffix != ".html":
+        raise ValueError(f"`path` must end in '.html', got {str(path)!r}.")
+    document = _document(records, title, settings or {}, command)
+    models = [record.to_dict() for record in records]
+    content = {"title": title, "settings": dict(settings or {}), "command": command, "models": models}
+    texts = (_html(document), markdown(document), json.dumps(content, indent=2, allow_nan=False) + "\n")
+    files = page, page.with_suffix(".md"), page.with_suffix(".json")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text, encoding="utf-8")
+    return files
+
+
+def result_card(name: str, **found: Any) -> str:
+    """The card of a single result.
+
+    :param name: What the card calls the model.
+    :param found: The result under its name in :class:`.ModelRecord`.
+    """
+    return card([ModelRecord(name, **found)])
+
+
+def _html(document: Document) -> str:
+    loader = PackageLoader("art_mi.report", "templates")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    return environment.get_template("card.html.jinja").render(card=document)
 
 
-def _figures(results: Mapping[str, RepresentationVulnerability]) -> list[Figure]:
-    sentences = "; ".join(
-        f"{name}: normal {estimate_cell(result.normal)}, worst case {estimate_cell(result.worst_case)}"
-        for name, result in results.items()
+def _document(records: Sequence[ModelRecord], title: str, settings: Mapping[str, Any], command: str | None) -> Document:
+    rows = tuple(comparison_rows(records))
+    caption = "Brackets are 95 % intervals over samples. Ceilings carry none."
+    comparison = Table(caption, ("Quantity", *(record.name for record in records)), rows, even=True)
+    drawings = tuple(compared(records))
+    used = tuple(Row(name, (Cell(value),)) for name, value in show.settings(settings))
+    repeat = (
+        *((Command(command),) if command else ()),
+        *((Table("Environment and settings", ("Setting", "Value"), used),) if used else ()),
     )
-    bars = Figure(
-        svg=_image(information_bars(results)),
-        label=f"Normal and worst-case information with 95 % intervals. {sentences}",
-        caption="Information before and after the worst perturbation found. Markers are estimates, thin lines 95 % "
-        "intervals; a thick line runs from the lower to the upper bound where an estimate has both.",
+    sections = (
+        Section("Numbers", (comparison, *((Drawings(drawings),) if drawings else ()))),
+        Section("How to read them", (Points(LIMITS),)),
+        *(model_section(record) for record in records),
+        Section("How to repeat this", repeat),
     )
-    swept = [name for name, result in results.items() if result.sweep]
-    if not swept:
-        return [bars]
-    sweep = Figure(
-        svg=_image(sweep_curve(results)),
-        label=f"Normal and worst-case information against the noise level for {', '.join(swept)}; "
-        "the numbers are in the sweep tables below.",
-        caption="The same at each noise level. Bands are 95 % intervals.",
-    )
-    return [bars, sweep]
+    marks = model_marks(record.name for record in records)
+    tiles = tuple(_tile(record, marks[record.name][0]) for record in records)
+    return Document(title, tuple(verdict(records)), tiles, tuple(section for section in sections if section))
 
 
-def _image(axes: Axes) -> Markup:
-    return Markup(figure_svg(cast(Canvas, axes.figure)))  # matplotlib escapes every text it writes
-
-
-def _section(name: str, result: RepresentationVulnerability) -> dict[str, Any]:
-    """What the page says about one model."""
-    flags = {flag for _, row in result.rows() for flag in row.flags} | set(result.flags)
-    return {
-        "name": name,
-        "facts": [
-            ("Method", f"{result.method}: {METHODS.get(result.method, 'see the settings')}"),
-            ("Layer", "the classifier's output" if result.layer is None else result.layer),
-            ("Samples", str(result.normal.nb_samples)),
-            ("Seed", str(result.normal.random_state)),
-        ],
-        "estimates": [_estimate(label, row) for label, row in result.rows()],
-        "ceilings": _ceilings(result),
-        "ceiling_direction": result.ceiling_direction,
-        "sweep": [_sweep_row(point) for point in result.sweep],
-        "flags": [(str(flag), flag.meaning) for flag in Flag if flag in flags],
-        "settings": _settings({**result.normal.settings, **result.settings}),
-    }
-
-
-def _estimate(label: str, estimate: MIEstimate) -> dict[str, Any]:
-    sides = [number(side) for side in (estimate.lower, estimate.upper) if side is not None]
-    others = [f"{name} {number(value)} {estimate.unit}" for name, value in estimate.bounds.items()]
-    if estimate.ceiling is not None:
-        others.append(f"largest reportable value {number(estimate.ceiling)} {estimate.unit}")
-    return {
-        "label": label,
-        "cell": estimate_cell(estimate),
-        "sides": " to ".join(sides) or MISSING,
-        "nb_samples": estimate.nb_samples,
-        "random_state": estimate.random_state,
-        "estimator": estimate.estimator,
-        "bias": estimate.bias,
-        "others": ", ".join(others),
-        "flags": [str(flag) for flag in estimate.flags],
-    }
-
-
-def _ceilings(result: RepresentationVulnerability) -> list[tuple[str, Cell, str]]:
-    """Every ceiling, and the accuracy to hold against it: name, cell, explanation."""
-    return [
-        ("accuracy ceiling", accuracy_cell(result.accuracy_ceiling), "the one this page compares"),
-        *((name, accuracy_cell(value), CEILINGS.get(name, "")) for name, value in result.ceilings.items()),
-        ("accuracy measured there", accuracy_cell(result.measured_accuracy), "the classifier on the same inputs"),
-    ]
-
-
-def _sweep_row(point: RepresentationVulnerability) -> tuple[str, list[Cell]]:
-    cells = [estimate_cell(point.normal), estimate_cell(point.worst_case), estimate_cell(point.vulnerability)]
-    level = point.settings.get("noise_std", MISSING)
-    return str(level), [*cells, accuracy_cell(point.accuracy_ceiling), accuracy_cell(point.measured_accuracy)]
-
-
-def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(str(name), _setting(value)) for name, value in settings.items()]
-
-
-def _setting(value: Any) -> str:
-    if value is None:
-        return "not set"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _tile(record: ModelRecord, colour: str) -> Tile:
+    facts: list[tuple[str, Cell]] = []
+    robustness, representation = record.robustness, record.representation
+    if robustness:
+        facts += [
+            (f"accuracy, worst of {attacks_counted(robustness)}", accuracy_cell(robustness.worst_case)),
+            ("accuracy without attack", accuracy_cell(robustness.clean)),
+        ]
+    if representation:
+        facts += [
+            ("information lost", estimate_cell(representation.vulnerability)),
+            (CEILINGS.get(representation.method, "accuracy ceiling"), percent_cell(representation.accuracy_ceiling)),
+        ]
+    (headline, value), *rest = facts or [("nothing measured", Cell())]
+    shares = (100 * robustness.worst_case.value, 100 * robustness.gap) if robustness else ()
+    flags = flags_of(record)
+    caution = [f"{len(flags)}, see below" if flags else "none raised"]
+    if robustness and not robustness.checks:
+        caution.append("attacks were not checked")
+    return Tile(record.name, colour, headline, value, shares, tuple(rest), "; ".join(caution), bool(flags))

@@ -1,132 +1,109 @@
-"""The comparison of models in words: a table for the terminal, its rows, and a one-sentence verdict."""
+"""Models side by side: rows of the comparison, and a table for the terminal."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import chain, zip_longest
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from textwrap import wrap
-from typing import Protocol
 
-from art_mi.results import Flag, MIEstimate, RepresentationVulnerability
+from art_mi.report.blocks import Row
+from art_mi.report.cells import Cell, accuracy_cell, estimate_cell, measured_cell, percent_cell
+from art_mi.results import Flag, MIEstimate, ModelRecord, RepresentationVulnerability
 
-MISSING = "-"
 LABEL_WIDTH, CELL_WIDTH = 24, 34  # two models fit 100 columns
-COMPARABLE = ("norm", "eps", "noise", "noise_std", "codes")
-OVERLAP = "The 95 % intervals overlap, so no order of vulnerability can be claimed"
-UNDERSTATING = {Flag.ZERO_GRADIENT, Flag.CONTRADICTION}
+WORST = "worst case of all"
+UPPER = "errs high: no attack is exhaustive"
+GAP = "clean minus worst case; errs low"
 
 
-class Accuracy(Protocol):
-    """Any object with an accuracy in [0, 1] and its 95 % interval."""
+def comparison_rows(records: Sequence[ModelRecord]) -> list[Row]:
+    """Rows of the comparison, one cell a model, with the direction of each bias where all models share it.
 
-    @property
-    def value(self) -> float:
-        """Accuracy in [0, 1]."""
-
-    @property
-    def confidence_interval(self) -> tuple[float, float]:
-        """95 % interval, in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number as it is shown.
-
-    :param text: The number, or words.
-    :param interval: Its 95 % interval, empty where it has none.
-    :param unit: `"nats"`, `"bits"`, `"%"` or empty.
+    :param records: Models.
+    :raises ValueError: If `records` is empty, or two have the same name.
     """
-
-    text: str = MISSING
-    interval: str = ""
-    unit: str = ""
-
-    def __str__(self) -> str:
-        return " ".join(part for part in (self.text, self.interval, self.unit) if part)
-
-
-def number(value: float, decimals: int = 3) -> str:
-    """A number with fixed decimals, without a negative zero.
-
-    :param value: Any float; infinities are shown as such.
-    :param decimals: Digits after the point.
-    """
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    return f"{round(value, decimals) + 0.0:.{decimals}f}"
+    if not records:
+        raise ValueError("`records` must hold at least one model, got none.")
+    names = [record.name for record in records]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"`records` must have different names, got {twice!r} twice.")
+    return [*_accuracies(records), *_information(records), _flags(records)]
 
 
-def estimate_cell(estimate: MIEstimate) -> Cell:
-    """An estimate of information with its interval.
-
-    :param estimate: In any unit.
-    """
-    low, high = estimate.confidence_interval
-    return Cell(number(estimate.value), f"[{number(low)}, {number(high)}]", estimate.unit)
-
-
-def accuracy_cell(value: float | None, interval: tuple[float, float] | None = None) -> Cell:
-    """An accuracy in per cent.
-
-    :param value: Accuracy in [0, 1], or None where it was not measured.
-    :param interval: 95 % interval in [0, 1] where there is one.
-    """
-    if value is None:
-        return Cell()
-    ends = "" if interval is None else f"[{number(100 * interval[0], 1)}, {number(100 * interval[1], 1)}]"
-    return Cell(number(100 * value, 1), ends, "%")
+def _accuracies(records: Sequence[ModelRecord]) -> list[Row]:
+    found = [record.robustness.accuracies() if record.robustness else {} for record in records]
+    if not any(found):
+        return []
+    names = dict.fromkeys(name for of_model in found for name in of_model if name != WORST)
+    rows = [
+        Row(name, tuple(accuracy_cell(of_model.get(name)) for of_model in found), (UPPER,) * marked, marked)
+        for name, marked in (*((name, False) for name in names), (WORST, True))
+    ]
+    gaps = [
+        Cell() if record.robustness is None else percent_cell(record.robustness.gap, record.robustness.gap_interval)
+        for record in records
+    ]
+    return [*rows, Row("adversarial gap", tuple(gaps), (GAP,))]
 
 
-def comparison_rows(
-    results: Mapping[str, RepresentationVulnerability],
-    accuracies: Mapping[str, Mapping[str, Accuracy]] | None = None,
-) -> list[tuple[str, list[Cell]]]:
-    """Rows of the comparison, one cell a model, in the order of `results`.
+def _information(records: Sequence[ModelRecord]) -> list[Row]:
+    results = [record.representation for record in records]
+    present = [result for result in results if result is not None]
+    if not present:
+        return []
 
-    :param results: Results by model.
-    :param accuracies: Accuracies by model and by name, for instance `"clean accuracy"`.
-    :raises ValueError: If `results` is empty, or `accuracies` names a model that `results` lacks.
-    """
-    if not results:
-        raise ValueError("`results` must hold at least one model, got none.")
-    given = accuracies or {}
-    if unknown := [model for model in given if model not in results]:
-        raise ValueError(f"`accuracies` must name models of `results` ({', '.join(results)}), got {unknown!r}.")
-    rows = []
-    for kind in dict.fromkeys(chain.from_iterable(given.values())):
-        found = [given.get(model, {}).get(kind) for model in results]
-        rows.append((kind, [Cell() if a is None else accuracy_cell(a.value, a.confidence_interval) for a in found]))
-    every = list(results.values())
+    def cells(show: Callable[[RepresentationVulnerability], Cell]) -> tuple[Cell, ...]:
+        return tuple(Cell() if result is None else show(result) for result in results)
+
+    def estimates(label: str, pick: Callable[[RepresentationVulnerability], MIEstimate], marked: bool) -> Row:
+        notes = _shared([pick(result).bias for result in present])
+        return Row(label, cells(lambda result: estimate_cell(pick(result))), notes, marked)
+
     return [
-        *rows,
-        ("normal information", [estimate_cell(result.normal) for result in every]),
-        ("worst-case information", [estimate_cell(result.worst_case) for result in every]),
-        ("vulnerability", [estimate_cell(result.vulnerability) for result in every]),
-        ("accuracy ceiling", [accuracy_cell(result.accuracy_ceiling) for result in every]),
-        ("accuracy measured there", [accuracy_cell(result.measured_accuracy) for result in every]),
-        ("flags", [Cell(", ".join(map(str, result.flags)) or "none") for result in every]),
+        estimates("normal information", lambda result: result.normal, False),
+        estimates("worst-case information", lambda result: result.worst_case, False),
+        estimates("vulnerability", lambda result: result.vulnerability, True),
+        Row(
+            "accuracy ceiling",
+            cells(lambda result: percent_cell(result.accuracy_ceiling)),
+            _shared([result.ceiling_direction for result in present]),
+        ),
+        Row(
+            "accuracy measured there",
+            cells(lambda result: measured_cell(result.measured_accuracy, result.normal.nb_samples)),
+        ),
     ]
 
 
-def text_table(
-    results: Mapping[str, RepresentationVulnerability],
-    accuracies: Mapping[str, Mapping[str, Accuracy]] | None = None,
-) -> str:
+def _shared(words: Sequence[str]) -> tuple[str, ...]:
+    """What all say, or where to look.
+
+    :param words: Biases or directions.
+    """
+    return tuple(dict.fromkeys(words)) if len(set(words)) == 1 else ("differs between models, see below",)
+
+
+def _flags(records: Sequence[ModelRecord]) -> Row:
+    raised = [
+        {flag for result in (record.robustness, record.representation) if result for flag in result.flags}
+        for record in records
+    ]
+    return Row("flags", [Cell(", ".join(str(flag) for flag in Flag if flag in flags) or "none") for flags in raised])
+
+
+def text_table(records: Sequence[ModelRecord]) -> str:
     """A terminal table that compares models, with the 95 % interval and the unit of every number that has them.
 
     Two models fit 100 columns.
 
-    :param results: Results by model.
-    :param accuracies: Accuracies by model and by name, for instance `"clean accuracy"`.
-    :raises ValueError: If `results` is empty, or `accuracies` names a model that `results` lacks.
+    :param records: Models.
+    :raises ValueError: If `records` is empty, or two have the same name.
     """
-    rows = [(label, [str(cell) for cell in cells]) for label, cells in comparison_rows(results, accuracies)]
-    rule = "-" * (LABEL_WIDTH + len(results) * (CELL_WIDTH + 2))
+    rows = [(row.label, [str(cell) for cell in row.cells]) for row in comparison_rows(records)]
+    rule = "-" * (LABEL_WIDTH + len(records) * (CELL_WIDTH + 2))
     body = [line for label, cells in rows for line in _lines(label, cells)]
     note = "Brackets: 95 % intervals, over samples only."
-    return "\n".join([*_lines("", list(results)), rule, *body, rule, note])
+    return "\n".join([*_lines("", [record.name for record in records]), rule, *body, rule, note])
 
 
 def _lines(label: str, cells: list[str]) -> list[str]:
@@ -141,63 +118,3 @@ def _lines(label: str, cells: list[str]) -> list[str]:
 
 def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def verdict(results: Mapping[str, RepresentationVulnerability]) -> str:
-    """One sentence that compares the models, and orders two of them only where their intervals do not overlap.
-
-    A model whose attack is known to have failed (no gradient, or an accuracy above the ceiling) is never called the
-    less vulnerable one, and models measured in different ways are not compared.
-
-    :param results: Results by model.
-    :raises ValueError: If `results` is empty.
-    """
-    if not results:
-        raise ValueError("`results` must hold at least one model, got none.")
-    unit = next(iter(results.values())).unit
-    drops = {name: result.in_unit(unit).vulnerability for name, result in results.items()}
-    doubtful = [name for name, result in results.items() if UNDERSTATING.intersection(result.flags)]
-    doubt = f"; the flags of {_listed(doubtful)} say that more may be lost than was found" if doubtful else ""
-    if len(drops) == 1:
-        (name,) = drops
-        lost = f"{_stated(drops[name])} of information (95 % interval in brackets)"
-        return f"Under the worst perturbation found, the representation of {name} loses {lost}{doubt}."
-    if differing := _differences(results):
-        return f"The models were measured differently ({', '.join(differing)}), so they are not compared{doubt}."
-    return f"{_order(drops, doubtful)}{doubt}."
-
-
-def _order(drops: Mapping[str, MIEstimate], doubtful: list[str]) -> str:
-    """What the intervals say about the order, without a model in doubt ever being the lesser one."""
-    ordered = sorted(drops, key=lambda name: drops[name].value)
-    ends = {name: drop.confidence_interval for name, drop in drops.items()}
-    above = {name: [other for other in ordered if ends[name][1] < ends[other][0]] for name in ordered}
-    claims = {name: others for name, others in above.items() if others and name not in doubtful}
-    if not claims:
-        reason = "No order of vulnerability is claimed" if any(above.values()) else OVERLAP
-        return (
-            f"{reason}: {', '.join(f'{name} loses {_stated(drop)}' for name, drop in drops.items())} (95 % intervals)"
-        )
-    said = "; ".join(
-        f"the representation of {name} loses less information than that of {_listed(o)}" for name, o in claims.items()
-    )
-    numbers = (
-        f": {' against '.join(_stated(drops[name]) for name in ordered)} (95 % intervals)" if len(drops) == 2 else ""
-    )
-    every = sum(map(len, claims.values())) == math.comb(len(drops), 2)
-    return f"Under the worst perturbations found, {said}{numbers}{'' if every else '; no other order is claimed'}"
-
-
-def _differences(results: Mapping[str, RepresentationVulnerability]) -> list[str]:
-    """Names of the settings in which the measurements differ, as far as they make them incomparable."""
-    ways = [{"method": result.method, **result.settings} for result in results.values()]
-    return [name for name in ("method", *COMPARABLE) if len({str(way.get(name)) for way in ways}) > 1]
-
-
-def _stated(drop: MIEstimate) -> str:
-    cell = estimate_cell(drop)
-    return f"{cell.text} {cell.unit} {cell.interval}"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

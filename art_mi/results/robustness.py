@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,24 @@ class RobustnessResult(Result):
     def gap(self) -> float:
         """Natural minus worst-case accuracy: the adversarial gap found."""
         return self.clean.value - self.worst_case.value
+
+    @property
+    def gap_interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the gap, which is the share of samples that only attacks make wrong."""
+        return wilson_interval(max(0, round(self.gap * self.clean.nb_samples)), self.clean.nb_samples)
+
+    def to_html(self, path: str | Path | None = None, *, name: str = "model") -> str:
+        """One self-contained HTML page about this result, written to `path` where one is given.
+
+        :param path: File to write.
+        :param name: What the page calls the model.
+        """
+        from art_mi.report.card import result_card  # points right: results offer their own report
+
+        html = result_card(name, robustness=self)
+        if path is not None:
+            Path(path).write_text(html, encoding="utf-8")
+        return html
 
     def accuracies(self) -> dict[str, Accuracy]:
         """Clean accuracy, accuracy under each attack and the worst case, by name in reading order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from art_mi.cli import main
 from art_mi.datasets import load
 from art_mi.demo import run_demo, write_demo
 from art_mi.models import small_cnn
+from art_mi.results import ModelRecord
 
 
 @pytest.fixture(scope="module")
@@ -20,34 +22,38 @@ def found():
     return run_demo("digits", None, nb_epochs=12, nb_samples=1800, random_state=0, verbose=False)
 
 
+def by_name(found, name):
+    return next(record for record in found.records if record.name == name)
+
+
 def test_the_robustly_trained_model_is_less_vulnerable_with_disjoint_intervals(found):
-    standard, robust = (found.results[name].vulnerability for name in ("standard", "MIMAE"))
+    standard, robust = (by_name(found, name).representation.vulnerability for name in ("standard", "MIMAE"))
     assert standard.confidence_interval[0] > robust.confidence_interval[1]
     assert standard.value > robust.value
 
 
 def test_attacked_accuracies_stay_below_every_ceiling(found):
-    for name, result in found.results.items():
-        attacked = found.accuracies[name]["APGD-CE"]
-        assert attacked.confidence_interval[0] <= result.accuracy_ceiling
+    for record in found.records:
+        result = record.representation
+        assert record.robustness.worst_case.confidence_interval[0] <= result.accuracy_ceiling
         assert result.measured_accuracy <= min(result.ceilings.values()) + 0.02
         assert "CONTRADICTION" not in result.flags
 
 
 def test_robust_training_pays_under_attack(found):
-    standard, robust = (found.accuracies[name] for name in ("standard", "MIMAE"))
-    assert robust["APGD-CE"].confidence_interval[0] > standard["APGD-CE"].confidence_interval[1]
-    assert standard["clean"].value > 0.9
+    standard, robust = (by_name(found, name).robustness for name in ("standard", "MIMAE"))
+    assert robust.worst_case.confidence_interval[0] > standard.worst_case.confidence_interval[1]
+    assert standard.clean.value > 0.9
 
 
-def test_the_demo_writes_its_page_and_its_numbers(found, tmp_path):
-    write_demo(found, tmp_path / "new", "art-mi demo")
-    content = json.loads((tmp_path / "new" / "results.json").read_text())
-    page = (tmp_path / "new" / "index.html").read_text()
-    for name, result in found.results.items():
-        written = content["models"][name]["representation"]["vulnerability"]["value"]
-        assert written == result.vulnerability.value
-        assert f"{written:.3f}" in page
+def test_the_demo_writes_its_card_and_a_folder_a_model(found, tmp_path):
+    page = write_demo(found, tmp_path / "new", "art-mi demo").read_text()
+    content = json.loads((tmp_path / "new" / "index.json").read_text())
+    for record, written in zip(found.records, content["models"], strict=True):
+        read = ModelRecord.load(tmp_path / "new" / record.name.lower())
+        assert written == record.to_dict() == read.to_dict()
+        assert f"{read.representation.vulnerability.value:.3f}" in page
+        assert read.images["x_adv"].shape == read.images["x"].shape
 
 
 def test_demo_command_prints_the_table(tmp_path, capsys):
@@ -289,6 +295,43 @@ def test_trained_weights_can_be_measured(labelled, tmp_path, monkeypatch, capsys
 )
 def test_a_mistake_in_training_is_one_line_too(arguments, message, tmp_path, capsys):
     assert main(["train", *arguments, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_report_writes_the_card_of_saved_records_and_their_figures(found, tmp_path, capsys):
+    write_demo(found, tmp_path / "demo", "art-mi demo")
+    out = tmp_path / "card.html"
+    assert main(["report", str(tmp_path / "demo"), "--out", str(out), "--figures", str(tmp_path / "figures")]) == 0
+    printed = capsys.readouterr().out.split()
+    assert [tmp_path / f"card.{ending}" for ending in ("html", "md", "json")] == [Path(line) for line in printed[:3]]
+    assert all(Path(line).is_file() for line in printed)
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} >= {"accuracies", "gap", "model-2-examples"}
+    assert f"art-mi report {tmp_path / 'demo'} --out {out}" in out.read_text()
+
+
+def test_report_takes_several_folders_in_their_order(found, tmp_path):
+    write_demo(found, tmp_path, "art-mi demo")
+    folders = [str(tmp_path / name) for name in ("standard", "mimae")]
+    assert main(["report", "--title=Two models", "--out", str(tmp_path / "card.html"), *folders]) == 0
+    content = json.loads((tmp_path / "card.json").read_text())
+    assert [model["name"] for model in content["models"]] == ["standard", "MIMAE"]
+    assert content["title"] == "Two models"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "`folders` must hold a results.json"),
+        (["demo", "--out", "card.pdf"], "`path` must end in '.html'"),
+        (["demo", "demo"], "`records` must have different names, got 'plain' twice"),
+    ],
+)
+def test_a_mistake_in_a_report_is_one_line(arguments, message, tmp_path, capsys, monkeypatch):
+    ModelRecord("plain").save(tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error

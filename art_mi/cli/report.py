@@ -1,0 +1,32 @@
+"""`art-mi report`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Optional
+
+from art_mi.report import load_records, write_card, write_figures
+from art_mi.report.card import TITLE
+
+
+def report(
+    folders: list[str],
+    out: str = "card.html",
+    figures: Optional[str] = None,  # noqa: UP045
+    title: str = TITLE,
+) -> None:
+    """Write the robustness card of evaluated models, and Markdown and JSON beside it.
+
+    Args:
+        folders: Folders of `art-mi evaluate`, or folders that hold such folders.
+        out: File .html to write; .md and .json are written beside it.
+        figures: Folder for every figure as .svg and .png.
+        title: Heading of the card.
+    """
+    records = load_records(folders)
+    command = shlex.join(["art-mi", "report", *folders, "--out", out])
+    for file in write_card(records, out, title=title, command=command):
+        print(file)
+    if figures is not None:
+        for file in write_figures(records, figures):
+            print(file)

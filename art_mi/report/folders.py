@@ -1,0 +1,25 @@
+"""Records found in folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from art_mi.results import ModelRecord
+from art_mi.results.record import RECORD
+
+
+def load_records(folders: Iterable[str | Path]) -> list[ModelRecord]:
+    """Records of models: of each folder its own, or those of its sub-folders by name.
+
+    :param folders: Folders written by :meth:`.ModelRecord.save`, or that hold such folders.
+    :raises ValueError: If a folder holds no record, or a damaged one.
+    """
+    records: list[ModelRecord] = []
+    for folder in map(Path, folders):
+        within = sorted(path.parent for path in folder.glob(f"*/{RECORD}"))
+        found = [folder] if (folder / RECORD).is_file() else within
+        if not found:
+            raise ValueError(f"`folders` must hold a {RECORD}, or folders that do, got {str(folder)!r}.")
+        records.extend(map(ModelRecord.load, found))
+    return records
