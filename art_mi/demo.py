@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,19 @@ import torch
 from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
-from tqdm.auto import tqdm
 
-from art_mi.bridge import evaluating
+from art_mi.assessment import assess, versions
 from art_mi.datasets import ImageData, load
-from art_mi.evaluation import accuracy, attacked_accuracy, standard_attacks
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.models import small_cnn
 from art_mi.report import write_card
-from art_mi.results import Accuracy, AttackedAccuracy, ModelRecord, RobustnessResult
+from art_mi.results import ModelRecord
 from art_mi.trainers import MIMAETrainer, StandardTrainer, StepTrainer
 
 TRAINERS = {"standard": StandardTrainer, "MIMAE": MIMAETrainer}
+ATTACKS = ("FGSM", "PGD-20", "APGD-CE")
 NOISE_STD = (1.0, 0.5)
+PARTS = (0.25, 0.5, 1.0, 1.5, 2.0)  # of the radius, for the curve
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,18 @@ def run_demo(
         trainer = _train(name, data, nb_epochs, random_state, verbose)
         estimator = WorstCaseMIEstimator(data.eps, noise_std=NOISE_STD, random_state=random_state, verbose=verbose)
         records.append(
-            ModelRecord(
-                name,
-                robustness=_robustness(trainer.classifier, data, nb_samples, name, random_state, verbose),
+            assess(
+                trainer.classifier,
+                data.x_test[:nb_samples],
+                data.y_test[:nb_samples],
+                eps=data.eps,
+                name=name,
+                attacks=ATTACKS,
+                curve=[part * data.eps for part in PARTS],
                 representation=estimator.evaluate(trainer.classifier, x, y),
-                history=tuple(trainer.history),
-                images=_images(trainer.classifier, data),
+                history=trainer.history,
+                random_state=random_state,
+                verbose=verbose,
             )
         )
     settings = {
@@ -79,7 +84,7 @@ def run_demo(
         "eps (l_inf)": data.eps,
         "random_state": random_state,
         "seconds": round(time.monotonic() - started, 1),
-        **_versions(),
+        **versions(),
     }
     return DemoResult(tuple(records), settings)
 
@@ -119,39 +124,3 @@ def _train(name: str, data: ImageData, nb_epochs: int, random_state: int, verbos
     trainer: StepTrainer = TRAINERS[name](classifier, attack, random_state=random_state, verbose=verbose)
     trainer.fit(data.x_train, data.y_train, batch_size=128, nb_epochs=nb_epochs)
     return trainer
-
-
-def _robustness(
-    classifier: PyTorchClassifier, data: ImageData, nb_samples: int, name: str, random_state: int, verbose: bool
-) -> RobustnessResult:
-    x, y = data.x_test[:nb_samples], data.y_test[:nb_samples]
-    clean = accuracy(classifier, x, y)
-    attacks, correct = {}, clean.correct
-    for attack, made in tqdm(
-        standard_attacks(classifier, data.eps).items(), desc=f"attack {name}", leave=False, disable=not verbose
-    ):
-        started = time.monotonic()
-        found = attacked_accuracy(classifier, made, x, y, random_state=random_state)
-        used = {"class": type(made).__name__, "max_iter": made.max_iter}
-        attacks[attack] = AttackedAccuracy(found, math.inf, data.eps, time.monotonic() - started, used)
-        correct = correct & found.correct
-    return RobustnessResult(clean, attacks, Accuracy.of(correct), math.inf, data.eps, {}, (), random_state)
-
-
-def _images(classifier: PyTorchClassifier, data: ImageData) -> dict[str, np.ndarray[Any, Any]]:
-    x = data.x_test[:12]
-    attack = ProjectedGradientDescentPyTorch(
-        classifier, eps=data.eps, eps_step=data.eps / 8, max_iter=20, verbose=False
-    )
-    x_adv = attack.generate(x, data.y_test[:12])
-    with evaluating(classifier.model):
-        predicted, predicted_adv = (classifier.predict(batch).argmax(1) for batch in (x, x_adv))
-    return {"x": x, "x_adv": x_adv, "y": data.y_test[:12], "predicted": predicted, "predicted_adv": predicted_adv}
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import version
-
-    packages = ("art-mi", "adversarial-robustness-toolbox", "torch", "torchvision", "numpy")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}

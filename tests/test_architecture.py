@@ -20,7 +20,7 @@ LAYERS = (
     "bridge finished representations",
     "attacks fitting estimation",
     "metrics evaluation trainers saliency",
-    "backbone",
+    "backbone assessment",
     "report",
     "demo cli",
 )
@@ -28,7 +28,7 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split
 ATTACKS = ("attacks.tensor_attack", "attacks.langevin", "attacks.margin", "attacks.worst_case_mi")
 MAY_IMPORT_ART = (
     *("bridge", "models", *ATTACKS),
-    *("metrics", "evaluation", "saliency", "trainers", "backbone", "demo", "cli"),
+    *("metrics", "evaluation", "saliency", "trainers", "backbone", "assessment", "demo", "cli"),
 )
 RESULTS = "art_mi.results.vulnerability"
 OFFER_THEIR_REPORT = (RESULTS, "art_mi.results.robustness")

@@ -5,30 +5,19 @@ from __future__ import annotations
 import csv
 import inspect
 import json
-import platform
 import shlex
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from art.estimators.classification import PyTorchClassifier
-from numpy.typing import NDArray
-
-from art_mi import metrics
+from art_mi.assessment import assess
 from art_mi.cli.inputs import fraction, load_classifier, samples
-from art_mi.evaluation import BUILDERS, DEFAULT, evaluate_robustness, undisturbed
-from art_mi.evaluation.attacks import pgd
-from art_mi.finished import Finished, fingerprint
-from art_mi.metrics import WorstCaseMIEstimator
-from art_mi.results import ModelRecord, RepresentationVulnerability, RobustnessResult
+from art_mi.evaluation import BUILDERS, DEFAULT
+from art_mi.results import ModelRecord, RobustnessResult
 from art_mi.results.record import RECORD
 from art_mi.rules import POSITIVE, check, one_of
 
-Array = NDArray[Any]
-NB_IMAGES = 12
 SWITCHES = ("--quiet", "--layer-profile", "--feature-profile")
-PACKAGES = ("art-mi", "adversarial-robustness-toolbox", "torch", "numpy")
 
 
 def evaluate(
@@ -47,6 +36,7 @@ def evaluate(
     curve: str | None = None,
     clip_values: tuple[float, float] | None = (0.0, 1.0),
     nb_samples: int = 1000,
+    nb_profiled: int = 200,
     data_dir: str | None = None,
     random_state: int = 0,
     quiet: bool = False,
@@ -72,6 +62,7 @@ def evaluate(
         curve: Radii between commas, such as 2/255,4/255, at which vulnerability and accuracy are measured.
         clip_values: Least and largest input value; null for no limits.
         nb_samples: Most samples used.
+        nb_profiled: Most samples of the profiles and the curve.
         data_dir: Folder of torchvision's files.
         random_state: Seed.
         quiet: No progress bars.
@@ -85,26 +76,29 @@ def evaluate(
         raise ValueError(f"`data` must hold labels `y`, got {data!r} without.")
     x, y = x[:nb_samples], y[:nb_samples]
     classifier = load_classifier(model, weights, x, clip_values)
-    threat: dict[str, Any] = {"eps": radius, "norm": norm if norm == "inf" else float(norm)}
-    shared: dict[str, Any] = {**threat, "random_state": random_state, "verbose": not quiet}
-    representation = _representation(classifier, x, y, out, layer=layer, **shared)
-    robustness = evaluate_robustness(classifier, x, y, attacks=names, checks=checks, out=out, **shared)
-    record = ModelRecord(
-        name or (model if weights is None else Path(weights).resolve().parent.name),
-        representation,
-        robustness,
-        metrics.layer_profile(classifier, x, y, out=out, **shared) if layer_profile else None,
-        metrics.feature_profile(classifier, x, layer, out=out, **shared) if feature_profile else None,
-        metrics.vulnerability_curve(classifier, x, y, layer=layer, out=out, **{**shared, "eps": radii})
-        if radii
-        else None,
+    record = assess(
+        classifier,
+        x,
+        y,
+        eps=radius,
+        norm=norm if norm == "inf" else float(norm),
+        name=name or (model if weights is None else Path(weights).resolve().parent.name),
+        layer=layer,
+        attacks=names,
+        checks=checks,
+        layer_profile=layer_profile,
+        feature_profile=feature_profile,
+        curve=radii,
+        nb_profiled=nb_profiled,
         history=_history(out, weights),
-        settings={"data": data, "samples": len(x), "random_state": random_state, **_versions()},
+        settings={"data": data},
         command=command,
-        images=_images(classifier, x, y, threat, random_state),
+        out=out,
+        random_state=random_state,
+        verbose=not quiet,
     )
-    record.save(out)
-    print(f"{_table(robustness)}\n{representation}\n{Path(out) / RECORD}")
+    assert record.robustness is not None
+    print(f"{_table(record.robustness)}\n{record.representation}\n{Path(out) / RECORD}")
 
 
 def _parts(text: str | None) -> list[str]:
@@ -118,30 +112,6 @@ def _check_out(out: str) -> None:
             ModelRecord.load(out)
         except ValueError as error:
             raise ValueError(f"`out` must be a folder of its own, got {out!r} with other results: {error}") from error
-
-
-def _representation(
-    classifier: PyTorchClassifier, x: Array, y: Array, out: str, **settings: Any
-) -> RepresentationVulnerability:
-    """Representation vulnerability by the noisy method, kept once it is known."""
-    kept_for = {name: value for name, value in settings.items() if name != "verbose"}
-    finished = Finished(out, fingerprint(classifier, x, y, kept_for))
-    if (kept := finished.get("representation")) is not None:
-        return RepresentationVulnerability.from_dict(kept)
-    found = WorstCaseMIEstimator(**settings).evaluate(classifier, x, y)
-    finished.put("representation", found.to_dict())
-    return found
-
-
-def _images(
-    classifier: PyTorchClassifier, x: Array, y: Array, threat: Mapping[str, Any], random_state: int
-) -> dict[str, Array]:
-    """A few samples before and after PGD-20."""
-    x, y = x[:NB_IMAGES], y[:NB_IMAGES]
-    with undisturbed(classifier, random_state):
-        x_adv = pgd(classifier, **threat, max_iter=20, batch_size=NB_IMAGES).generate(x, y)
-        predicted, predicted_adv = (classifier.predict(inputs).argmax(1) for inputs in (x, x_adv))
-    return {"x": x, "x_adv": x_adv, "y": y, "predicted": predicted, "predicted_adv": predicted_adv}
 
 
 def _history(out: str, weights: str | None) -> tuple[dict[str, float | str], ...]:
@@ -184,7 +154,3 @@ def _table(result: RobustnessResult) -> str:
     failed = [outcome for outcome in result.checks.values() if not outcome.passed]
     lines += [f"{outcome.flag}: {outcome.flag.meaning} ({outcome.finding})" for outcome in failed]
     return "\n".join(lines)
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}

@@ -220,7 +220,7 @@ def _backbone(record: ModelRecord, report: BackboneReport) -> Section:
         Row(name, (accuracy_cell(probe.clean), accuracy_cell(probe.robust)), marked=name == report.best)
         for name, probe in report.probes.items()
     ]
-    ceiling = percent_cell(report.representation.accuracy_ceiling)
+    ceiling = percent_cell(report.ceiling)
     caption = (
         f"Heads trained on the frozen encoder. Floor: {accuracy_cell(report.floor)}, by {report.best}; it errs high "
         f"where the attack is weak. Ceiling: {ceiling}, behind noise or codes."
