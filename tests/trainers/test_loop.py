@@ -9,10 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
-from torch.amp import GradScaler
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset
@@ -257,9 +254,8 @@ def test_the_host_waits_once_in_so_many_steps(
 
 def test_one_gradient_scale_serves_all_optimizers_in_a_step(toy: Any) -> None:
     """Critics have no gradients while the head is trained, and a scale that changes must not change between them."""
-    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", GradScaler("cpu", 8.0)))
+    fabric = toy.half_precision(growth_interval=1)
     scaler = fabric.strategy.precision.scaler
-    scaler.set_growth_interval(1)
     trainer = steady(WorstCaseMITrainer, toy, layer="0", fabric=fabric)
     scales: list[float] = []
     for optimizer in (trainer.classifier.optimizer, *trainer.optimizers.values()):

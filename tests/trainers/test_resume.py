@@ -156,8 +156,14 @@ def mixed_precision(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
     return MadryPGDTrainer(art, toy.attack(art), precision="bf16-mixed", verbose=False), None, {}
 
 
+def half_precision(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    art, fabric = classifier(toy), toy.half_precision(growth_interval=5)
+    return MadryPGDTrainer(art, toy.attack(art), fabric=fabric, verbose=False), None, {}
+
+
 CASES = (
-    *(arrays, loader, loader_of_a_worker, loader_of_a_generator, numpy_generator, torch_generator, mixed_precision),
+    *(arrays, loader, loader_of_a_worker, loader_of_a_generator, numpy_generator, torch_generator),
+    *(mixed_precision, half_precision),
     *(one_cycle, cosine_and_average, best_of_averages_and_plateau),
     *(dale, dale_by_batch, worst_case, worst_case_below_tau, generate, random_radius),
 )
