@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from art_mi.attacks import LangevinMonteCarlo
@@ -196,7 +197,22 @@ def test_an_error_of_any_kind_takes_the_epoch_back(toy: Any) -> None:
 
 # --- when the host waits for the device ---
 
-WAITS = ("item", "tolist", "cpu", "numpy", "nonzero", "__float__", "__int__", "__bool__", "__index__")
+COPIES = ("tolist", "cpu", "numpy", "to")  # noted by name, as on the CPU there is nothing to copy
+READS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select, torch.ops.aten.equal)
+
+
+class Noting(TorchDispatchMode):
+    """Notes the operations whose result, or its size, the host must know; `float`, `bool` and `item` are among them."""
+
+    def __init__(self, waits: list[str]) -> None:
+        super().__init__()
+        self.waits = waits
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        masked = func is torch.ops.aten.index.Tensor and any(i is not None and i.dtype is torch.bool for i in args[1])
+        if masked or func.overloadpacket in READS:
+            self.waits.append(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 def steady(kind: type[Any], toy: Any, **options: Any) -> Any:
@@ -232,8 +248,13 @@ def test_the_host_waits_once_in_so_many_steps(
     step, waits, at_steps = trainer.step, list[str](), list[int]()
 
     def noting(name: str) -> Any:
+        def noted(tensor: Tensor, *args: Any, **options: Any) -> Any:
+            if name != "to" or "cpu" in (*args, *options.values()):
+                waits.append(name)
+            return original(tensor, *args, **options)
+
         original = getattr(Tensor, name)
-        return lambda tensor, *args, **options: (waits.append(name), original(tensor, *args, **options))[1]
+        return noted
 
     def noted(x: Tensor, y: Tensor | None) -> Any:
         at_steps.append(len(waits))
@@ -242,8 +263,8 @@ def test_the_host_waits_once_in_so_many_steps(
     trainer.step = noted
     scheduler = OneCycleLR(trainer.classifier.optimizer, max_lr=0.3, total_steps=12)
     often = {"scheduler": scheduler, "scheduler_interval": "step", "clip_grad_norm": 1.0, "ema_decay": 0.9}
-    with monkeypatch.context() as patch:
-        for name in WAITS:
+    with monkeypatch.context() as patch, Noting(waits):
+        for name in COPIES:
             patch.setattr(Tensor, name, noting(name))
         trainer.fit(toy.x(72), toy.y(72), batch_size=BATCH, nb_epochs=1, log_every=log_every, **often)
     assert np.diff(at_steps).tolist() == [int(step % log_every == 0) for step in range(1, 12)]
