@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -288,7 +289,7 @@ def test_runs_killed_at_random_moments_end_alike(tmp_path: Path) -> None:
     found = [line.split() for line in ran.stdout.splitlines()]
     assert len(found) == 2
     assert all(alike == "True" for *_, alike in found)
-    assert sum(int(lives) for _, lives, _ in found) > 2
+    assert all(int(lives) >= 3 for _, lives, _ in found)
 
 
 def test_a_finished_run_resumed_gives_the_same_weights_and_history(toy: Any, tmp_path: Path) -> None:
@@ -393,6 +394,12 @@ def other_width(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
     return MadryPGDTrainer(art, toy.attack(art), verbose=False), None, {}
 
 
+def other_names(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    layers = toy.network(nn.BatchNorm1d(8), nn.Dropout(0.3)).named_children()
+    art = toy.classifier(nn.Sequential(OrderedDict((f"layer{name}", layer) for name, layer in layers)))
+    return MadryPGDTrainer(art, toy.attack(art), verbose=False), None, {}
+
+
 def other_trainer(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
     art = classifier(toy)
     return StandardTrainer(art, verbose=False), None, {}
@@ -439,6 +446,7 @@ def other_batches(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
             other_width,
             r"`resume_from` must be a state of this .* got one of another architecture: .* instead of",
         ),
+        (arrays, other_names, r"got one of another architecture: no 'layer0\.weight', no 'layer0\.bias'"),
         (
             arrays,
             other_trainer,
@@ -451,7 +459,7 @@ def other_batches(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
         (one_cycle, arrays, r"with the same scheduler, got one with 'OneCycleLR' where this run has None"),
         (arrays, averaged, r"with the same ema_decay, got one with None"),
         (averaged, arrays, r"with the same ema_decay, got one with"),
-        (worst_case, other_critics, r"with the same optimizer, got one with"),
+        (worst_case, other_critics, r"with the same modules, got one with \['model', 'worst_case'\] where .*'normal'"),
         (
             arrays,
             other_seed,
