@@ -16,6 +16,7 @@ from art.attacks.evasion import FastGradientMethod
 from art.data_generators import NumpyDataGenerator
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DataParallelStrategy
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, TensorDataset
@@ -27,6 +28,7 @@ from art_mi.trainers import (
     MARTTrainer,
     MIMAETrainer,
     StandardTrainer,
+    TensorBoard,
     TRADESTrainer,
     WorstCaseMITrainer,
 )
@@ -121,8 +123,10 @@ def batch_statistics(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
 
 def files(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
     out = folder / "files" / str(fabric.global_rank)
-    fit = {"out": out, "checkpoint_every": 1}
-    return {**train(toy, MadryPGDTrainer, fabric, fit=fit), "written": written(out)}
+    board = folder / "board" / str(fabric.global_rank)
+    fit = {"out": out, "checkpoint_every": 1, "callbacks": [TensorBoard(board)]}
+    found = train(toy, MadryPGDTrainer, fabric, fit=fit)
+    return {**found, "written": written(out), "shown": EventAccumulator(str(board)).Reload().Tags()["scalars"]}
 
 
 def loader(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
@@ -261,6 +265,7 @@ def test_batch_statistics_of_the_first_process_count(both: list[dict[str, Any]])
 
 def test_the_first_process_alone_writes(both: list[dict[str, Any]]) -> None:
     assert [found["files"]["written"] for found in both] == [["checkpoint.safetensors", "history.csv"], []]
+    assert [found["files"]["shown"] for found in both] == [["lr", "loss"], []]
 
 
 def test_processes_share_a_loader_and_draw_by_themselves(toy: Any, both: list[dict[str, Any]]) -> None:
