@@ -57,7 +57,7 @@ def estimate(
         raise ValueError(f"`out` must lie in an existing folder, got {out!r}.")
     x, y = samples(data, data_dir)
     x, y = x[:nb_samples], None if y is None else y[:nb_samples]
-    module = load_model(model)
+    module = load_model(model, random_state)
     if weights is not None:
         load_weights(module, weights)
     with evaluating(module), torch.no_grad():
