@@ -227,6 +227,11 @@ def test_only_the_report_draws_and_renders(module: str) -> None:
     assert not _external(module) & {"matplotlib", "jinja2", "markupsafe"}
 
 
+def test_what_only_an_extra_brings_is_imported_inside_functions_only() -> None:
+    imports = {found for module in MODULES for found in _imports(module, _tree(module)) if "tensorboard" in found[0]}
+    assert imports == {("torch.utils.tensorboard", True)}
+
+
 # --- contents ---
 
 

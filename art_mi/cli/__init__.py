@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,11 +16,15 @@ from jsonargparse import ArgumentParser, Namespace, auto_parser, get_loader, set
 
 from art_mi.cli.demo import demo
 from art_mi.cli.estimate import estimate
-from art_mi.cli.evaluate import SWITCHES, evaluate
+from art_mi.cli.evaluate import SWITCHES as EVALUATE_SWITCHES
+from art_mi.cli.evaluate import evaluate
 from art_mi.cli.report import report
 from art_mi.cli.selftest import selftest
 from art_mi.cli.train import ALIASES, train
+from art_mi.trainers.resume import CHECKPOINT
 
+CLASSES = ("trainer", "attack", "validation_attack")
+SWITCHES = (*EVALUATE_SWITCHES, "--resume", "--tensorboard")
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "estimate": estimate,
@@ -41,7 +46,7 @@ def _loaded(text: str) -> Any:
 
 
 def _name_classes(settings: dict[str, Any]) -> None:
-    for name in ("trainer", "attack"):
+    for name in CLASSES:
         match settings.get(name):
             case str(short):
                 settings[name] = ALIASES.get(short, short)
@@ -51,17 +56,17 @@ def _name_classes(settings: dict[str, Any]) -> None:
 
 def _as_typed(arguments: list[str]) -> list[str]:
     """Options with dashes or underscores alike, switches without a value, short names of classes."""
+    classes = [f"--{name}" for name in CLASSES]
     typed: list[str] = []
     for argument in arguments:
-        if argument in (*SWITCHES, "--resume"):
+        if argument in SWITCHES:
             argument += "=true"
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
-            value = ALIASES.get(value, value) if name in ("--trainer", "--attack") else value
-            typed.append(name + equals + value)
+            typed.append(name + equals + (ALIASES.get(value, value) if name in classes else value))
         else:
-            typed.append(ALIASES.get(argument, argument) if typed[-1:] in (["--trainer"], ["--attack"]) else argument)
+            typed.append(ALIASES.get(argument, argument) if typed and typed[-1] in classes else argument)
     return typed
 
 
@@ -71,16 +76,22 @@ def _kept(parser: ArgumentParser, settings: Namespace) -> Iterator[None]:
 
     `art-mi --config OUT/config.yaml` repeats the run.
     """
-    path = Path(settings.train.out) / "config.yaml"
-    before, was_there = path.read_text(encoding="utf-8") if path.is_file() else None, path.parent.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(settings.train.out)
+    path, was_there, begun = folder / "config.yaml", folder.exists(), _written(folder / CHECKPOINT)
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(parser.dump(settings, format="yaml"), encoding="utf-8")
     try:
         yield
     except (OSError, ValueError, TypeError):
-        path.unlink() if before is None else path.write_text(before, encoding="utf-8")
+        if _written(folder / CHECKPOINT) != begun:  # an error of the training, which can go on from there
+            raise
         if not was_there:
-            path.parent.rmdir()
+            shutil.rmtree(folder)
+        elif before is None:
+            path.unlink()
+        else:
+            path.write_text(before, encoding="utf-8")
         raise
 
 
@@ -94,6 +105,10 @@ def _folders(arguments: list[str]) -> list[str]:
         is_value = before.startswith("--") and "=" not in before
         (options if is_value or argument.startswith("-") else folders).append(argument)
     return ["report", *options, *(["--folders", json.dumps(folders)] if folders else [])]
+
+
+def _written(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def main(args: list[str] | None = None) -> int:
@@ -111,7 +126,7 @@ def main(args: list[str] | None = None) -> int:
         keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"
         with _kept(parser, settings) if keeps else nullcontext():
             COMMANDS[settings.subcommand](**chosen)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, FloatingPointError) as error:
         print(f"art-mi: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -52,7 +52,7 @@ def estimate(
         raise ValueError(f"`out` must lie in an existing folder, got {out!r}.")
     x, y = samples(data, data_dir)
     x, y = x[:nb_samples], None if y is None else y[:nb_samples]
-    classifier = load_classifier(model, weights, x, clip_values)
+    classifier = load_classifier(model, weights, x, clip_values, random_state)
     estimator = WorstCaseMIEstimator(
         radius,
         norm=norm if norm == "inf" else float(norm),

@@ -75,7 +75,7 @@ def evaluate(
     if y is None:
         raise ValueError(f"`data` must hold labels `y`, got {data!r} without.")
     x, y = x[:nb_samples], y[:nb_samples]
-    classifier = load_classifier(model, weights, x, clip_values)
+    classifier = load_classifier(model, weights, x, clip_values, random_state)
     record = assess(
         classifier,
         x,

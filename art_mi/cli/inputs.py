@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_model as load_model_weights
 from torch import nn
 
 from art_mi.bridge import evaluating
 from art_mi.datasets import load
+from art_mi.randomness import isolated_randomness
+
+Labelled = tuple[NDArray[Any], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs and labels for a training.
+
+    :param train: What is trained on.
+    :param validation: What is held out of the training samples.
+    :param test: What the result is measured on, None for nothing.
+    :param nb_classes: Number of classes.
+    :param eps: The l_inf radius usual for the data set, None for data of one's own.
+    """
+
+    train: Labelled
+    validation: Labelled
+    test: Labelled | None
+    nb_classes: int
+    eps: float | None
 
 
 def fraction(text: str) -> float:
@@ -31,7 +54,7 @@ def fraction(text: str) -> float:
         raise ValueError(f"`eps` must be a number or a fraction such as 8/255, got {text!r}.") from None
 
 
-def samples(data: str, data_dir: str | None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+def samples(data: str, data_dir: str | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Inputs and, where there are some, labels.
 
     :param data: File .npy or .npz, or the name of a data set, of which the test samples are taken.
@@ -42,20 +65,57 @@ def samples(data: str, data_dir: str | None) -> tuple[np.ndarray[Any, Any], np.n
     if path.suffix not in (".npy", ".npz"):
         known = load(data, data_dir)
         return known.x_test, known.y_test
+    content = _arrays(path, "x") if path.suffix == ".npz" else {"x": _read(path)}
+    return content["x"].astype(np.float32), content.get("y")
+
+
+def split_samples(data: str, data_dir: str | None, validation_fraction: float) -> Samples:
+    """Samples for training, validating and testing.
+
+    :param data: File .npz with x, y and optionally x_test, y_test, or the name of a data set.
+    :param data_dir: Folder of torchvision's files.
+    :param validation_fraction: Share of the training samples that is held out, the same ones whatever is trained.
+    :raises ValueError: If there is no such file, it lacks an array, or the share is none.
+    """
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"`validation_fraction` must lie between 0 and 1, got {validation_fraction}.")
+    test, eps = None, None
+    if Path(data).suffix == ".npz":
+        content = _arrays(Path(data), "x", "y")
+        x, y = _labelled(content["x"], content["y"])
+        if "x_test" in content and "y_test" in content:
+            test = _labelled(content["x_test"], content["y_test"])
+    else:
+        known = load(data, data_dir)
+        x, y, test, eps = known.x_train, known.y_train, (known.x_test, known.y_test), known.eps
+    order = np.random.default_rng(0).permutation(len(x))
+    held, kept = np.split(order, [max(1, round(validation_fraction * len(x)))])
+    return Samples((x[kept], y[kept]), (x[held], y[held]), test, int(y.max()) + 1, eps)
+
+
+def _labelled(x: NDArray[Any], y: NDArray[Any]) -> Labelled:
+    return x.astype(np.float32), y.astype(np.int64)
+
+
+def _arrays(path: Path, *names: str) -> Any:
+    content = _read(path)
+    for name in names:
+        if name not in content:
+            raise ValueError(f"`data` must hold an array `{name}`, got {', '.join(content.files)}.")
+    return content
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
-        raise ValueError(f"`data` must be a file or the name of a data set, got {data!r}, which does not exist.")
-    content = np.load(path, allow_pickle=False)
-    if path.suffix == ".npy":
-        return content.astype(np.float32), None
-    if "x" not in content:
-        raise ValueError(f"`data` must hold an array `x`, got {', '.join(content.files)}.")
-    return content["x"].astype(np.float32), content.get("y", None)
+        raise ValueError(f"`data` must be a file or the name of a data set, got {str(path)!r}, which does not exist.")
+    return np.load(path, allow_pickle=False)
 
 
-def load_model(source: str) -> nn.Module:
+def load_model(source: str, random_state: int = 0) -> nn.Module:
     """A module from a file, or built by a function.
 
     :param source: torch.export or TorchScript file, or `package.module:function`.
+    :param random_state: Seed of what the function draws; global random state is as before afterwards.
     :raises TypeError: If the function gives something else.
     :raises ValueError: If there is no such file or function.
     """
@@ -65,17 +125,21 @@ def load_model(source: str) -> nn.Module:
     module_name, _, function = source.partition(":")
     if not function:
         raise ValueError(f"`model` must be an existing file or `package.module:function`, got {source!r}.")
+    with isolated_randomness(random_state, torch.device("cuda" if torch.cuda.is_available() else "cpu")):
+        built = _imported(module_name, function, source)()
+    if not isinstance(built, nn.Module):
+        raise TypeError(f"`model` must give a torch module, got {type(built).__name__}.")
+    return built
+
+
+def _imported(module_name: str, function: str, source: str) -> Any:
     sys.path.insert(0, "")
     try:
-        build = getattr(importlib.import_module(module_name), function)
+        return getattr(importlib.import_module(module_name), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"`model` must be importable, got {source!r}: {error}") from error
     finally:
         sys.path.remove("")
-    built = build()
-    if not isinstance(built, nn.Module):
-        raise TypeError(f"`model` must give a torch module, got {type(built).__name__}.")
-    return built
 
 
 def load_weights(module: nn.Module, weights: str) -> None:
@@ -94,7 +158,11 @@ def load_weights(module: nn.Module, weights: str) -> None:
 
 
 def load_classifier(
-    model: str, weights: str | None, x: np.ndarray[Any, Any], clip_values: tuple[float, float] | None
+    model: str,
+    weights: str | None,
+    x: np.ndarray[Any, Any],
+    clip_values: tuple[float, float] | None,
+    random_state: int = 0,
 ) -> PyTorchClassifier:
     """A model as an ART classifier with as many classes as it has outputs.
 
@@ -102,10 +170,11 @@ def load_classifier(
     :param weights: File .safetensors, or None.
     :param x: Inputs, of which two are passed through the model.
     :param clip_values: Least and largest input value; None for no limits.
+    :param random_state: Seed of what a function draws while it builds the module.
     :raises TypeError: If the function gives something else than a module.
     :raises ValueError: If there is no such file or function, or the weights do not fit.
     """
-    module = load_model(model)
+    module = load_model(model, random_state)
     if weights is not None:
         load_weights(module, weights)
     with evaluating(module), torch.no_grad():

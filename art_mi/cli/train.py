@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
 from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
-from safetensors.torch import save_model
 from torch import nn
 
 from art_mi.bridge import input_tensor, label_tensor
-from art_mi.cli.inputs import fraction, load_model
-from art_mi.datasets import ImageData, load
-from art_mi.evaluation import accuracy, attacked_accuracy, standard_attacks
+from art_mi.cli.inputs import Samples, fraction, load_model, split_samples
+from art_mi.cli.outputs import RESULTS, write_report, write_weights
 from art_mi.models import small_cnn
-from art_mi.trainers import StepTrainer
+from art_mi.rules import POSITIVE, check
+from art_mi.trainers import RVMonitor, StepTrainer, TensorBoard, WorstCaseMITrainer
+from art_mi.trainers.base import Callback
 
 # jsonargparse turns such types into `--trainer NAME --trainer.option VALUE`
 TrainerClass = Callable[[PyTorchClassifier, EvasionAttack], StepTrainer]
@@ -46,12 +45,32 @@ ALIASES = {
 
 
 @dataclass(frozen=True)
-class Samples:
-    """What is trained, validated and tested on."""
+class Course:
+    """How the training goes.
 
-    train: tuple[NDArray[Any], NDArray[Any]]
-    validation: tuple[NDArray[Any], NDArray[Any]]
-    test: tuple[NDArray[Any], NDArray[Any]] | None
+    Args:
+        nb_epochs: Epochs.
+        batch_size: Most samples in a batch, all processes together.
+        scheduler_interval: How often the scheduler is stepped.
+        clip_grad_norm: Largest gradient norm.
+        ema_decay: Decay of a moving average of the weights.
+        log_every: Steps between two looks at the loss.
+        checkpoint_every: Steps between checkpoints; by default one an epoch.
+        validate_every: Epochs between validations.
+        patience: Validations without improvement before stopping.
+        restore_best: End with the weights of the best validation.
+    """
+
+    nb_epochs: int = 20
+    batch_size: int = 128
+    scheduler_interval: Literal["epoch", "step"] = "epoch"
+    clip_grad_norm: float | None = None
+    ema_decay: float | None = None
+    log_every: int = 50
+    checkpoint_every: int | None = None
+    validate_every: int = 1
+    patience: int | None = None
+    restore_best: bool = True
 
 
 def train(
@@ -61,22 +80,17 @@ def train(
     model: str = "small-cnn",
     eps: Optional[str] = None,  # noqa: UP045
     attack: Optional[AttackClass] = None,  # noqa: UP045
+    validation_attack: Optional[AttackClass] = None,  # noqa: UP045
     optimizer: OptimizerClass = torch.optim.Adam,
     scheduler: Optional[SchedulerClass] = None,  # noqa: UP045
-    scheduler_interval: Literal["epoch", "step"] = "epoch",
-    nb_epochs: int = 20,
-    batch_size: int = 128,
     validation_fraction: float = 0.1,
-    validate_every: int = 1,
-    patience: int | None = None,
-    restore_best: bool = True,
-    clip_grad_norm: float | None = None,
-    ema_decay: float | None = None,
-    log_every: int = 50,
-    checkpoint_every: int | None = None,
     clip_values: tuple[float, float] | None = (0.0, 1.0),
     data_dir: str | None = None,
+    random_state: int = 0,
+    rv_every: int | None = None,
+    tensorboard: bool = False,
     resume: bool = False,
+    **course: Any,
 ) -> None:
     """Train a defence; under torchrun on several processes.
 
@@ -86,104 +100,86 @@ def train(
         out: Folder for config.yaml, history.csv, checkpoint, model.safetensors and results.json.
         model: small-cnn, or `package.module:function` that returns a module.
         eps: Radius of the default attack, ten projected-gradient steps of eps / 4 in l_inf from a random start, and of
-            the final evaluation; fractions such as 8/255 are understood. By default the data set's own.
+            the final evaluation; fractions such as 8/255 are understood. By default that of the attack given, where it
+            is one of l_inf, or without an attack the data set's own.
         attack: pgd or langevin, or the import path of an ART attack, in place of the default one.
+        validation_attack: The same for validation; by default twenty projected-gradient steps within the ball of the
+            attack trained against.
         optimizer: Any torch optimizer.
         scheduler: Any torch learning-rate scheduler.
-        scheduler_interval: How often the scheduler is stepped.
-        nb_epochs: Epochs.
-        batch_size: Most samples in a batch, all processes together.
         validation_fraction: Share of the training samples that is held out for validation.
-        validate_every: Epochs between validations.
-        patience: Validations without improvement before stopping.
-        restore_best: End with the weights of the best validation.
-        clip_grad_norm: Largest gradient norm.
-        ema_decay: Decay of a moving average of the weights.
-        log_every: Steps between two looks at the loss.
-        checkpoint_every: Steps between checkpoints; by default one an epoch.
         clip_values: Least and largest input value; null for no limits.
         data_dir: Folder of torchvision's files.
+        random_state: Seed of the model's first weights; `trainer.random_state` is that of the training.
+        rv_every: Epochs between measurements of the representation vulnerability on the held-out inputs within eps, at
+            the trainer's layer where it has one and at the output otherwise; by default never.
+        tensorboard: Write the history for TensorBoard too, into a folder of that name in `out`.
         resume: Go on from the checkpoint in `out`.
     """
-    samples, nb_classes, usual = _samples(data, data_dir, validation_fraction)
-    radius = usual if eps is None else fraction(eps)
-    if radius is None and attack is None:
-        raise ValueError("`eps` must be given for data of your own, or `attack`, got None.")
+    samples = split_samples(data, data_dir, validation_fraction)
+    radius = None if eps is None else check("eps", fraction(eps), POSITIVE)
     fabric = _launched()
-    shape = samples.train[0].shape[1:]
-    module = small_cnn(shape, nb_classes) if model == "small-cnn" else load_model(model)
-    chosen = optimizer(module.parameters())
-    classifier = PyTorchClassifier(module, nn.CrossEntropyLoss(), shape, nb_classes, chosen, clip_values=clip_values)
-    _check_test(classifier, samples)
-    made = _default_attack(classifier, radius or 0.0) if attack is None else attack(classifier)
-    if hasattr(made, "verbose"):
-        made.set_params(verbose=False)
-    defence = trainer(classifier, made, **({} if fabric is None else {"fabric": fabric}))
+    module = _module(model, samples, random_state)
+    classifier = _classifier(module, samples, optimizer(module.parameters()), clip_values)
+    trained_against = _attack(classifier, attack, samples.eps if radius is None else radius)
+    radius = _radius(trained_against) if radius is None else radius
+    defence = trainer(classifier, trained_against, **({} if fabric is None else {"fabric": fabric}))
+    x, y = samples.train
     defence.fit(
-        *samples.train,
-        validation_data=samples.validation,
-        batch_size=batch_size,
-        nb_epochs=nb_epochs,
-        scheduler=None if scheduler is None else scheduler(chosen),
-        scheduler_interval=scheduler_interval,
-        clip_grad_norm=clip_grad_norm,
-        ema_decay=ema_decay,
-        log_every=log_every,
-        validate_every=validate_every,
-        patience=patience,
-        restore_best=restore_best,
-        checkpoint_every=checkpoint_every,
+        x,
+        y,
+        **_validation(defence, samples, validation_attack),
+        **vars(Course(**course)),
+        scheduler=None if scheduler is None else scheduler(classifier.optimizer),
+        callbacks=_callbacks(defence, samples, radius, rv_every, Path(out) / "tensorboard" if tensorboard else None),
         out=out,
         resume_from=out if resume else None,
     )
     if defence.fabric.is_global_zero:
-        module.to(memory_format=torch.contiguous_format)  # tied weights in another format cannot be stored
-        save_model(module, str(Path(out) / "model.safetensors"))
-        report = _results(defence, samples, radius)
-        (Path(out) / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        for name, value in report["accuracies"].items():
-            low, high = value["confidence_interval"]
-            print(f"{name:<12}{value['value']:>7.1%} [{low:.1%}, {high:.1%}] of {value['nb_samples']} test samples")
-        print(Path(out) / "results.json")
+        _finish(defence, samples, radius, Path(out))
 
 
-def _samples(data: str, data_dir: str | None, validation_fraction: float) -> tuple[Samples, int, float | None]:
-    if not 0 < validation_fraction < 1:
-        raise ValueError(f"`validation_fraction` must lie between 0 and 1, got {validation_fraction}.")
-    path, test, usual = Path(data), None, None
-    if path.suffix == ".npz":
-        if not path.is_file():
-            raise ValueError(f"`data` must be a file or the name of a data set, got {data!r}, which does not exist.")
-        content = np.load(path, allow_pickle=False)
-        for name in ("x", "y"):
-            if name not in content:
-                raise ValueError(f"`data` must hold an array `{name}`, got {', '.join(content.files)}.")
-        x, y = content["x"].astype(np.float32), content["y"].astype(np.int64)
-        if "x_test" in content and "y_test" in content:
-            test = content["x_test"].astype(np.float32), content["y_test"].astype(np.int64)
-    else:
-        known: ImageData = load(data, data_dir)
-        x, y, test, usual = known.x_train, known.y_train, (known.x_test, known.y_test), known.eps
-    order = np.random.default_rng(0).permutation(len(x))  # the same split whatever is trained
-    held = max(1, round(validation_fraction * len(x)))
-    parts = [(x[index], y[index]) for index in (order[held:], order[:held])]
-    return Samples(parts[0], parts[1], test), int(y.max()) + 1, usual
+def _module(model: str, samples: Samples, random_state: int) -> nn.Module:
+    if model == "small-cnn":
+        return small_cnn(samples.train[0].shape[1:], samples.nb_classes, random_state=random_state)
+    return load_model(model, random_state)
 
 
-def _check_test(classifier: PyTorchClassifier, samples: Samples) -> None:
-    """Before any training rather than after it."""
+def _classifier(
+    module: nn.Module, samples: Samples, optimizer: torch.optim.Optimizer, clip_values: tuple[float, float] | None
+) -> PyTorchClassifier:
+    """ART's classifier, once the test samples are seen to fit it: before any training rather than after it."""
+    shape = samples.train[0].shape[1:]
+    classifier = PyTorchClassifier(
+        module, nn.CrossEntropyLoss(), shape, samples.nb_classes, optimizer, clip_values=clip_values
+    )
     if samples.test is not None:
         x, y = samples.test
         try:
             label_tensor(classifier, y, len(input_tensor(classifier, x)))
         except (TypeError, ValueError) as error:
             raise type(error)(f"`data` must hold test samples like those trained on, but {error}") from error
+    return classifier
 
 
-def _default_attack(classifier: PyTorchClassifier, eps: float) -> EvasionAttack:
+def _attack(classifier: PyTorchClassifier, attack: AttackClass | None, eps: float | None) -> EvasionAttack:
+    """The attack asked for, without its progress bars, or the default one."""
+    if attack is not None:
+        made = attack(classifier)
+        if hasattr(made, "verbose"):
+            made.set_params(verbose=False)
+        return made
+    if eps is None:
+        raise ValueError("`eps` must be given for data of your own, or `attack`, got None.")
     return ProjectedGradientDescentPyTorch(
         classifier, eps=eps, eps_step=eps / 4, max_iter=10, num_random_init=1, verbose=False
     )
+
+
+def _radius(attack: EvasionAttack) -> float | None:
+    """Radius of an attack in l_inf, None for one of another norm or without a single radius."""
+    norm, eps = getattr(attack, "norm", None), getattr(attack, "eps", None)
+    return float(eps) if norm in ("inf", math.inf) and isinstance(eps, Real) and float(eps) > 0 else None
 
 
 def _launched() -> Fabric | None:
@@ -199,16 +195,47 @@ def _launched() -> Fabric | None:
     return fabric
 
 
-def _results(defence: StepTrainer, samples: Samples, eps: float | None) -> dict[str, Any]:
-    accuracies = {}
-    if samples.test is not None:
-        x, y = samples.test
-        accuracies["clean"] = accuracy(defence.classifier, x, y)
-        if eps is not None:
-            for name, attack in standard_attacks(defence.classifier, eps).items():
-                accuracies[name] = attacked_accuracy(defence.classifier, attack, x, y)
-    return {
-        "accuracies": {name: value.to_dict() for name, value in accuracies.items()},
-        "eps (l_inf)": eps,
-        "history": defence.history,
-    }
+def _classifies(defence: StepTrainer) -> bool:
+    """Whether the output is trained, and not a representation alone."""
+    return not (isinstance(defence, WorstCaseMITrainer) and defence.head is None)
+
+
+def _validation(defence: StepTrainer, samples: Samples, attack: AttackClass | None) -> dict[str, Any]:
+    """What is validated, and under which attack."""
+    data = {"validation_data": samples.validation} if _classifies(defence) else {}
+    return data if attack is None else {**data, "validation_attack": _attack(defence.classifier, attack, None)}
+
+
+def _callbacks(
+    defence: StepTrainer, samples: Samples, eps: float | None, rv_every: int | None, tensorboard: Path | None
+) -> list[Callback]:
+    """What looks on after each epoch; TensorBoard last, as it writes what the others add."""
+    callbacks: list[Callback] = []
+    if rv_every is not None:
+        layer = getattr(defence, "layer", None)
+        try:
+            callbacks.append(RVMonitor(samples.validation[0], every=rv_every, eps=eps, layer=layer))
+        except ValueError as error:
+            raise ValueError(f"`rv_every` must allow to measure the validation samples, but {error}") from error
+    if tensorboard is not None and defence.fabric.is_global_zero:
+        try:
+            callbacks.append(TensorBoard(tensorboard))
+        except ImportError as error:
+            raise ValueError("`tensorboard` must be installed: pip install 'art-mi[tensorboard]'.") from error
+    return callbacks
+
+
+def _finish(defence: StepTrainer, samples: Samples, eps: float | None, out: Path) -> None:
+    """Write what was trained, measure it, and say what was found and what was not measured."""
+    write_weights(defence.classifier.model, out)
+    accuracies = write_report(defence, samples.test if _classifies(defence) else None, eps, out)
+    for name, found in accuracies.items():
+        low, high = found.confidence_interval
+        print(f"{name:<12}{found.value:>7.1%} [{low:.1%}, {high:.1%}] of {found.nb_samples} test samples")
+    if not _classifies(defence):
+        print("No accuracy is measured, as no head is trained.")
+    elif samples.test is None:
+        print("No accuracy is measured, as `data` holds no test samples.")
+    elif eps is None:
+        print("Only the clean accuracy is measured, as the attack has no radius in l_inf; --eps gives one.")
+    print(out / RESULTS)

@@ -191,8 +191,8 @@ class Loop:
 
     def _show(self, terms: dict[str, float]) -> None:
         if self._shown:
-            last = self.trainer.history[-1] if self.trainer.history else {}
-            accuracies = {k: f"{v:.1%}" for k, v in last.items() if k in ACCURACIES}
+            measured = (record for record in reversed(self.trainer.history) if not record.keys().isdisjoint(ACCURACIES))
+            accuracies = {k: f"{v:.1%}" for k, v in next(measured, {}).items() if k in ACCURACIES}
             self.bar.set_postfix({**{k: f"{v:.3g}" for k, v in terms.items()}, **accuracies}, refresh=False)
 
     def _end_of_epoch(self) -> None:

@@ -140,8 +140,10 @@ class Checkpoints:
             self.trainer.generator.set_state(drawn["trainer"])
 
     def _check(self, content: dict[str, Any], state: RunState, nb_epochs: int) -> None:
-        _check_alike(content["kind"], self.trained.kind(), "a checkpoint of a run")
-        self.trained.check(content["trained"])
+        kept, own, what = content["kind"], self.trained.kind(), "a checkpoint of a run"
+        _check_alike(kept, {name: own[name] for name in ("trainer", "modules")}, what)
+        self.trained.check(content["trained"])  # first, as the optimizer's parameters go by the names of the layers
+        _check_alike(kept, own, what)
         if state.best is not None:
             check_state(self.trainer.classifier.model, state.best["model"], "resume_from")
         if state.batch:

@@ -62,6 +62,7 @@ class Trained:
         names = {id(p): f"{name}.{key}" for name, m in self.modules.items() for key, p in m.named_parameters()}
         return {
             "trainer": type(self.trainer).__name__,
+            "modules": list(self.modules),
             "optimizer": {name: _optimizer_kind(optimizer, names) for name, optimizer in self.optimizers.items()},
             "scheduler": None if self.scheduler is None else type(self.scheduler).__name__,
             "ema_decay": None if self.average is None else "given",
@@ -81,7 +82,7 @@ class Trained:
         """
         for name, module in self.modules.items():
             check_state(module, state["modules"][name], "resume_from")
-        if self.average is not None:
+        if self.average is not None and state["average"] is not None:
             check_state(self.modules["model"], state["average"], "resume_from")
 
     def broken(self, before: State) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the sampler moves and where to; how it behaves as an ART attack is in test_langevin_contract."""
+"""What the sampler moves and where to; how it behaves as an ART attack is in test_tensor_attack."""
 
 from __future__ import annotations
 
@@ -46,6 +46,13 @@ def labels(n: int = 40, nb_classes: int = 3) -> NDArray[np.int64]:
 
 
 # --- without noise it is ART's projected gradient descent ---
+
+
+def test_without_noise_the_batch_size_does_not_matter() -> None:
+    options: dict[str, Any] = {"temperature": 0, "max_iter": 3, "verbose": False}
+    art, x, y = classifier(), samples(), labels()
+    whole, parts = (LangevinMonteCarlo(art, batch_size=size, **options).generate(x, y) for size in (128, 7))
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("norm", "clip_values"), [(np.inf, (0.0, 1.0)), (np.inf, None), (2, None), ("inf", None)])

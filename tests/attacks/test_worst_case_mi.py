@@ -1,4 +1,4 @@
-"""What the label-free attack finds; how it behaves as an ART attack is in test_worst_case_mi_contract."""
+"""What the label-free attack finds; how it behaves as an ART attack is in test_tensor_attack."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
+from art_mi import WorstCaseMIEstimator
 from art_mi.attacks import LangevinMonteCarlo
 from art_mi.datasets import load
 from art_mi.evaluation import accuracy, attacked_accuracy, standard_attacks
@@ -25,6 +26,8 @@ from art_mi.trainers import (
 DATA = load("digits")
 EPS = 0.12
 
+TABLE = ["trainer              seed   eps    clean  PGD-20  95 % interval"]
+
 seeds = pytest.mark.parametrize("seed", [0, 1, 2])
 
 
@@ -38,9 +41,19 @@ def langevin(classifier, eps):
     return LangevinMonteCarlo(classifier, eps=eps, eps_step=eps / 4, max_iter=5, num_random_init=1, verbose=False)
 
 
-def trained(kind, seed, eps=EPS, attack=pgd, nb_epochs=20, **options):
+@pytest.fixture(scope="module", autouse=True)
+def table():
+    yield
+    print("\n" + "\n".join(TABLE))
+
+
+def small_network(seed):
     model = small_cnn((1, 8, 8), 10, random_state=seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    return model, torch.optim.Adam(model.parameters(), lr=2e-3)
+
+
+def trained(kind, seed, eps=EPS, attack=pgd, nb_epochs=20, network=None, **options):
+    model, optimizer = network or small_network(seed)
     classifier = PyTorchClassifier(
         model, nn.CrossEntropyLoss(), (1, 8, 8), 10, optimizer, clip_values=(0.0, 1.0), device_type="cpu"
     )
@@ -56,10 +69,8 @@ def rates(trainer, eps=EPS):
     clean = accuracy(classifier, DATA.x_test, DATA.y_test)
     robust = attacked_accuracy(classifier, attack, DATA.x_test, DATA.y_test)
     low, high = robust.confidence_interval
-    name, seed = type(trainer).__name__, trainer.random_state
-    print(
-        f"\n{name:<20} seed {seed} eps {eps} clean {clean.value:.1%} PGD-20 {robust.value:.1%} [{low:.1%}, {high:.1%}]"
-    )
+    found = f"{clean.value:7.1%} {robust.value:7.1%} [{low:.1%}, {high:.1%}]"
+    TABLE.append(f"{type(trainer).__name__:<20}{trainer.random_state:>5}{eps:>6}  {found}")
     return clean.value, robust.value
 
 
@@ -72,8 +83,9 @@ def test_every_defence_beats_standard_training_under_attack_and_ours_keep_up_wit
     for kind in (TRADESTrainer, MARTTrainer):
         assert rates(trained(kind, seed))[1] > standard + 0.3
     assert rates(trained(MIMAETrainer, seed))[1] >= madry - 0.02
-    # A margin wide enough to be slack: DALE's clean accuracy is then Madry's
-    dale_clean, dale = rates(trained(DALETrainer, seed, attack=langevin, rho=1.0, dual_step="batch", dual_lr=0.01))
+    constrained = trained(DALETrainer, seed, attack=langevin)  # the default margin, at which it is as accurate as Madry
+    dale_clean, dale = rates(constrained)
+    assert constrained.duals["nu"] > 0.1
     assert dale_clean == pytest.approx(clean, abs=0.02)
     assert dale >= madry - 0.02
 
@@ -81,19 +93,35 @@ def test_every_defence_beats_standard_training_under_attack_and_ours_keep_up_wit
 @pytest.mark.slow
 @seeds
 def test_the_dual_variable_of_dale_holds_the_clean_loss_at_its_margin(seed):
-    trainer = trained(DALETrainer, seed, eps=0.2, attack=langevin, rho=0.1, dual_step="batch", dual_lr=0.01)
-    assert trainer.history[-1]["clean"] == pytest.approx(0.1, abs=0.02)
-    assert trainer.duals["nu"] > 0.1
+    """Of a linear classifier, so that the constrained problem has one answer that is reached in a few seconds."""
+
+    def clean_loss(rho):
+        generator = torch.Generator().manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        model[1].weight.data.normal_(0.0, 0.05, generator=generator)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        options = {"rho": rho, "dual_step": "batch", "dual_lr": 0.02, "nb_epochs": 80}
+        trainer = trained(DALETrainer, seed, eps=0.2, attack=langevin, network=(model, optimizer), **options)
+        return trainer.history[-1]["clean"], float(trainer.duals["nu"])
+
+    (tight, nu), (slack, rest) = clean_loss(0.2), clean_loss(0.45)
+    assert tight == pytest.approx(0.2, abs=0.01)
+    assert nu > 1
+    assert slack < 0.45 - 0.05
+    assert rest == 0
 
 
 @pytest.mark.slow
 @seeds
 def test_at_a_tight_margin_dale_keeps_the_clean_accuracy_that_madry_loses(seed):
-    madry, _ = rates(trained(MadryPGDTrainer, seed, eps=0.3), eps=0.3)
-    dale, _ = rates(
-        trained(DALETrainer, seed, eps=0.3, attack=langevin, rho=0.2, dual_step="batch", dual_lr=0.05), eps=0.3
-    )
-    assert dale > madry + 0.02
+    """It pays with robustness: about 8 % under attack are left to it and 21 % to Madry, of standard training none."""
+    standard, madry = (rates(trained(kind, seed, eps=0.3), eps=0.3) for kind in (StandardTrainer, MadryPGDTrainer))
+    options = {"rho": 0.4, "dual_step": "batch", "dual_lr": 0.05}
+    constrained = trained(DALETrainer, seed, eps=0.3, attack=langevin, **options)
+    clean, robust = rates(constrained, eps=0.3)
+    assert constrained.duals["nu"] > 0.1
+    assert clean > madry[0] + 0.02
+    assert robust > standard[1] + 0.03
 
 
 @pytest.mark.slow
@@ -102,4 +130,16 @@ def test_a_worst_case_encoder_lets_a_robust_head_stand_twenty_points_higher_than
     options = {"layer": "features", "head": "robust", "critic_lr": 1e-3, "nb_epochs": 30, "head_epochs": 10}
     _, worst_case = rates(trained(WorstCaseMITrainer, seed, beta=1.0, **options))
     _, normal = rates(trained(WorstCaseMITrainer, seed, beta=0.0, **options))
+    _, standard = rates(trained(StandardTrainer, seed))
     assert worst_case >= normal + 0.2
+    assert worst_case > standard + 0.08
+
+
+@pytest.mark.slow
+def test_a_limit_on_vulnerability_leaves_an_encoder_that_another_measurement_finds_less_vulnerable():
+    options = {"layer": "features", "head": None, "critic_lr": 1e-3, "nb_epochs": 30}
+    measure = WorstCaseMIEstimator(EPS, layer="features", max_iter=20, verbose=False)
+    limited, free = (trained(WorstCaseMITrainer, 0, **options, **chosen) for chosen in ({"tau": 0.3}, {"beta": 0.0}))
+    vulnerable, robust = (measure(t.classifier, DATA.x_test).vulnerability for t in (free, limited))
+    assert robust.value < vulnerable.value - 0.2
+    assert 0 < limited.duals["beta"] <= 1

@@ -9,8 +9,11 @@ import pytest
 import torch
 from art.attacks.evasion import ProjectedGradientDescent
 from art.estimators.classification import PyTorchClassifier
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from numpy.typing import NDArray
 from torch import nn
+from torch.amp import GradScaler
 
 FEATURES, CLASSES = 4, 3
 
@@ -59,6 +62,11 @@ class Toy:
     def y(self, n: int = 24) -> NDArray[np.int64]:
         directions = np.random.default_rng(2).normal(size=(FEATURES, CLASSES))
         return ((self.x(n) - 0.5) @ directions).argmax(1)
+
+    def half_precision(self, scale: float = 8.0, growth_interval: int = 2000) -> Fabric:
+        """16 bits with a scaled gradient, on the CPU."""
+        scaler = GradScaler("cpu", scale, growth_interval=growth_interval)
+        return Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
 
     def weights(self, art: PyTorchClassifier) -> dict[str, bytes]:
         return {name: value.numpy().tobytes() for name, value in art.model.state_dict().items()}

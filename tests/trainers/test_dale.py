@@ -153,10 +153,7 @@ def test_a_tight_margin_raises_the_multiplier_and_a_loose_one_leaves_it_at_zero(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        *(
-            ({name: value}, f"`{name}` must be a non-negative number, got {value!r}")
-            for name, value in (("rho", -1), ("dual_lr", np.nan))
-        ),
+        *(({name: -1}, f"`{name}` must be a non-negative number, got -1") for name in ("rho", "dual_lr")),
         ({"dual_start": "1"}, r"`dual_start` must be None or a non-negative number, got '1'"),
         ({"multiplier": -0.1}, r"`multiplier` must be None or a non-negative number, got -0\.1"),
         ({"dual_step": "step"}, r"`dual_step` must be one of 'epoch', 'batch', got 'step'"),

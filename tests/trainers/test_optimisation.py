@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import lr_scheduler as schedulers
 from torch.utils.data import DataLoader, TensorDataset
 
-from art_mi.trainers import MadryPGDTrainer, MIMAETrainer, StandardTrainer, TRADESTrainer, WorstCaseMITrainer
+from art_mi.trainers import MadryPGDTrainer, MIMAETrainer, StandardTrainer, TRADESTrainer, WorstCaseMITrainer, base
+from art_mi.trainers.processes import PRECISIONS
 
 EPOCHS, STEPS = 4, 3
 
@@ -67,7 +69,7 @@ def by_hand(
 
 
 def standard(toy: Any, art: Any, **options: Any) -> Any:
-    trainer = toy.trainer(StandardTrainer, art, attack=None)
+    trainer = toy.trainer(StandardTrainer, art, attack=None, fabric=options.pop("fabric", None))
     trainer.fit(loader(toy), nb_epochs=EPOCHS, **options)
     return trainer
 
@@ -187,23 +189,57 @@ def test_what_is_validated_is_the_moving_average(toy: Any) -> None:
 # --- precision, memory format, compilation ---
 
 
-@pytest.mark.parametrize("kind", [StandardTrainer, MadryPGDTrainer, TRADESTrainer, MIMAETrainer, WorstCaseMITrainer])
-def test_mixed_precision_is_of_the_training_step_alone(toy: Any, kind: type[Any]) -> None:
+ENCODER = {"layer": "1", "beta": 0.5, "detach_input": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *((kind, {}) for kind in (StandardTrainer, MadryPGDTrainer, TRADESTrainer, MIMAETrainer)),
+        *((WorstCaseMITrainer, {**ENCODER, "head": head}) for head in (None, "robust")),
+    ],
+)
+def test_mixed_precision_is_of_the_training_step_alone(toy: Any, kind: type[Any], options: dict[str, Any]) -> None:
     seen: dict[bool, set[Any]] = {True: set(), False: set()}
-    options = {"layer": "1", "beta": 0.5, "detach_input": True} if kind is WorstCaseMITrainer else {}
+    validation_data = None if options.get("head", "") is None else (toy.x(), toy.y())
     weights = []
     for precision in ("32-true", "bf16-mixed"):
         art = toy.classifier()
         if precision == "bf16-mixed":
             art.model[0].register_forward_hook(lambda module, _, out: seen[module.training].add(out.dtype))
         trainer = toy.trainer(kind, art, precision=precision, **options)
-        trainer.fit(toy.x(), toy.y(), validation_data=(toy.x(), toy.y()), batch_size=8, nb_epochs=2)
+        trainer.fit(toy.x(), toy.y(), validation_data=validation_data, batch_size=8, nb_epochs=2)
         weights.append(torch.cat([p.detach().flatten() for p in art.model.parameters()]))
-    head = {torch.bfloat16} if kind is WorstCaseMITrainer else set()  # the frozen layer runs in evaluation mode
+    head = {torch.bfloat16} if options.get("head") else set()  # the frozen layer runs in evaluation mode
     assert seen == {True: {torch.bfloat16}, False: {torch.float32} | head}
     assert weights[1].dtype == torch.float32
     assert not torch.equal(weights[1], weights[0])
     torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=0.05)
+
+
+def test_the_precision_asked_for_is_the_one_of_the_fabric(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(base, "Fabric", lambda **options: made.append(options) or Fabric(accelerator="cpu", devices=1))
+    for precision in PRECISIONS:
+        toy.trainer(StandardTrainer, precision=precision)
+    assert made == [{"accelerator": "cpu", "devices": 1, "precision": precision} for precision in PRECISIONS]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="half precision by its name needs a CUDA device")
+def test_half_precision_trains_on_a_cuda_device(toy: Any) -> None:
+    art = toy.classifier(device_type="gpu")
+    trainer = toy.trainer(MadryPGDTrainer, art, precision="16-mixed")
+    assert trainer.fabric.strategy.precision.scaler is not None
+    trainer.fit(toy.x(), toy.y(), batch_size=8, nb_epochs=20)
+    assert trainer.history[-1]["loss"] < trainer.history[0]["loss"]
+
+
+def test_gradients_are_clipped_at_their_own_scale(toy: Any) -> None:
+    full, scaled = toy.classifier(), toy.classifier()
+    standard(toy, full, clip_grad_norm=0.05)
+    standard(toy, scaled, fabric=toy.half_precision(), clip_grad_norm=0.05)
+    for found, expected in zip(scaled.model.parameters(), full.model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 
 
 def pictures(toy: Any) -> tuple[Any, Tensor, Tensor]:
@@ -215,17 +251,19 @@ def pictures(toy: Any) -> tuple[Any, Tensor, Tensor]:
 
 def test_channels_last_changes_the_layout_and_not_the_result(toy: Any) -> None:
     weights, layouts = [], []
+
+    def note(module: Any, args: Any) -> None:
+        if module.training:
+            last = [t.is_contiguous(memory_format=torch.channels_last) for t in (args[0], module[0].weight)]
+            layouts.append(last)
+
     for channels_last in (False, True):
         art, x, y = pictures(toy)
-        art.model.register_forward_pre_hook(
-            lambda module, args: (
-                layouts.append(args[0].is_contiguous(memory_format=torch.channels_last)) if module.training else None
-            )
-        )
+        art.model.register_forward_pre_hook(note)
         trainer = toy.trainer(MadryPGDTrainer, art, channels_last=channels_last)
         trainer.fit(x, y, validation_data=(x, y), batch_size=8, nb_epochs=2)
         weights.append(copy.deepcopy(art.model.state_dict()))
-    assert layouts == [False] * 4 + [True] * 4
+    assert layouts == [[False, False]] * 4 + [[True, True]] * 4
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-6)
     vectors = toy.classifier()

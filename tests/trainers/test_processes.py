@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,20 +18,25 @@ from art.attacks.evasion import FastGradientMethod
 from art.data_generators import NumpyDataGenerator
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DataParallelStrategy
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import art_mi
+from art_mi.cli import main
 from art_mi.trainers import (
     DALETrainer,
     MadryPGDTrainer,
     MARTTrainer,
     MIMAETrainer,
     StandardTrainer,
+    TensorBoard,
     TRADESTrainer,
     WorstCaseMITrainer,
 )
+from art_mi.trainers.checkpoint import load_checkpoint
 from art_mi.trainers.processes import check_fabric, gather, gathered, mean, share
 
 SAMPLES, BATCH = 24, 8
@@ -100,7 +107,25 @@ def encoder_and_head(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
     return train(toy, WorstCaseMITrainer, fabric, **options)
 
 
-CASES = (madry, mimae, trades, mart, dale, dale_by_batch, encoder, encoder_and_head)
+def command_line(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
+    """`art-mi train` on 24 of 32 samples, to one folder of all processes."""
+    data, out = folder / f"{getattr(fabric, 'global_rank', 0)}.npz", folder / "command line"
+    np.savez(data, x=toy.x(32).reshape(32, 1, 2, 2), y=toy.y(32))
+    options = ["--data", str(data), "--out", str(out), "--validation-fraction", "0.25", "--optimizer", "SGD"]
+    attack = ["--attack", "pgd", "--attack.eps", "0.1", "--attack.max_iter", "2"]
+    with patch("torch.cuda.is_available", return_value=False):  # one GPU would not do for two processes
+        assert main(["train", "--trainer", "madry", *options, *attack, "--batch-size", "8", "--nb-epochs", "2"]) == 0
+    if fabric is not None:
+        fabric.barrier()  # the first process writes the results by itself
+    return {
+        "weights": load_file(out / "model.safetensors"),
+        "duals": {},
+        "history": json.loads((out / "results.json").read_text())["history"],
+        "processes": load_checkpoint(out / "checkpoint.safetensors")["epoch"]["number of processes"],
+    }
+
+
+CASES = (madry, mimae, trades, mart, dale, dale_by_batch, encoder, encoder_and_head, command_line)
 
 
 # Cases that are looked at by themselves, or have no counterpart in one process
@@ -121,8 +146,10 @@ def batch_statistics(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
 
 def files(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
     out = folder / "files" / str(fabric.global_rank)
-    fit = {"out": out, "checkpoint_every": 1}
-    return {**train(toy, MadryPGDTrainer, fabric, fit=fit), "written": written(out)}
+    board = folder / "board" / str(fabric.global_rank)
+    fit = {"out": out, "checkpoint_every": 1, "callbacks": [TensorBoard(board)]}
+    found = train(toy, MadryPGDTrainer, fabric, fit=fit)
+    return {**found, "written": written(out), "shown": EventAccumulator(str(board)).Reload().Tags()["scalars"]}
 
 
 def loader(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
@@ -223,6 +250,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What came of all cases in the first and in the second process."""
     folder = tmp_path_factory.mktemp("processes")
     env = {**os.environ, "PYTHONPATH": str(Path(art_mi.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    env["CUDA_VISIBLE_DEVICES"] = ""
     script = Path(__file__).with_name("two_processes.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, folder]
     ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
@@ -245,6 +273,10 @@ def test_two_processes_train_like_one_on_the_joint_batch(
         assert record == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_command_line_trains_on_the_processes_that_torchrun_started(both: list[dict[str, Any]]) -> None:
+    assert [found["command_line"]["processes"] for found in both] == [2, 2]
+
+
 def test_equal_shares_leave_samples_out_where_a_batch_is_uneven(toy: Any, both: list[dict[str, Any]]) -> None:
     shares = [[len(batch) for batch in found["uneven"]["seen"]] for found in both]
     assert shares == [[4, 4, 4]] * 2
@@ -261,6 +293,7 @@ def test_batch_statistics_of_the_first_process_count(both: list[dict[str, Any]])
 
 def test_the_first_process_alone_writes(both: list[dict[str, Any]]) -> None:
     assert [found["files"]["written"] for found in both] == [["checkpoint.safetensors", "history.csv"], []]
+    assert [found["files"]["shown"] for found in both] == [["lr", "loss"], []]
 
 
 def test_processes_share_a_loader_and_draw_by_themselves(toy: Any, both: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -156,8 +157,14 @@ def mixed_precision(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
     return MadryPGDTrainer(art, toy.attack(art), precision="bf16-mixed", verbose=False), None, {}
 
 
+def half_precision(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    art, fabric = classifier(toy), toy.half_precision(growth_interval=5)
+    return MadryPGDTrainer(art, toy.attack(art), fabric=fabric, verbose=False), None, {}
+
+
 CASES = (
-    *(arrays, loader, loader_of_a_worker, loader_of_a_generator, numpy_generator, torch_generator, mixed_precision),
+    *(arrays, loader, loader_of_a_worker, loader_of_a_generator, numpy_generator, torch_generator),
+    *(mixed_precision, half_precision),
     *(one_cycle, cosine_and_average, best_of_averages_and_plateau),
     *(dale, dale_by_batch, worst_case, worst_case_below_tau, generate, random_radius),
 )
@@ -252,7 +259,7 @@ def test_a_run_killed_at_the_end_of_an_epoch_ends_alike(toy: Any, tmp_path: Path
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-@pytest.mark.parametrize("write", [1, 2, 3, 5])
+@pytest.mark.parametrize("write", [1, 3])
 def test_a_run_killed_while_it_writes_ends_alike(
     toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, write: int
 ) -> None:
@@ -282,7 +289,7 @@ def test_runs_killed_at_random_moments_end_alike(tmp_path: Path) -> None:
     found = [line.split() for line in ran.stdout.splitlines()]
     assert len(found) == 2
     assert all(alike == "True" for *_, alike in found)
-    assert sum(int(lives) for _, lives, _ in found) > 2
+    assert all(int(lives) >= 3 for _, lives, _ in found)
 
 
 def test_a_finished_run_resumed_gives_the_same_weights_and_history(toy: Any, tmp_path: Path) -> None:
@@ -387,6 +394,12 @@ def other_width(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
     return MadryPGDTrainer(art, toy.attack(art), verbose=False), None, {}
 
 
+def other_names(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    layers = toy.network(nn.BatchNorm1d(8), nn.Dropout(0.3)).named_children()
+    art = toy.classifier(nn.Sequential(OrderedDict((f"layer{name}", layer) for name, layer in layers)))
+    return MadryPGDTrainer(art, toy.attack(art), verbose=False), None, {}
+
+
 def other_trainer(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
     art = classifier(toy)
     return StandardTrainer(art, verbose=False), None, {}
@@ -433,6 +446,7 @@ def other_batches(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
             other_width,
             r"`resume_from` must be a state of this .* got one of another architecture: .* instead of",
         ),
+        (arrays, other_names, r"got one of another architecture: no 'layer0\.weight', no 'layer0\.bias'"),
         (
             arrays,
             other_trainer,
@@ -445,7 +459,7 @@ def other_batches(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
         (one_cycle, arrays, r"with the same scheduler, got one with 'OneCycleLR' where this run has None"),
         (arrays, averaged, r"with the same ema_decay, got one with None"),
         (averaged, arrays, r"with the same ema_decay, got one with"),
-        (worst_case, other_critics, r"with the same optimizer, got one with"),
+        (worst_case, other_critics, r"with the same modules, got one with \['model', 'worst_case'\] where .*'normal'"),
         (
             arrays,
             other_seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from art.attacks.evasion import (
 from torch import nn
 
 from art_mi.attacks import LangevinMonteCarlo
-from art_mi.trainers import MadryPGDTrainer, StandardTrainer, TRADESTrainer
+from art_mi.trainers import DALETrainer, MadryPGDTrainer, MIMAETrainer, StandardTrainer, TRADESTrainer, loop
 from art_mi.trainers.validation import Validation
 
 N = 60
@@ -159,6 +160,22 @@ def test_records_hold_what_was_measured_in_order(toy: Any) -> None:
     assert all(isinstance(value, int | float) for record in trainer.history for value in record.values())
     trainer.fit(*data(toy), batch_size=20, nb_epochs=1)
     assert [list(record) for record in trainer.history] == [plain]
+
+
+@pytest.mark.parametrize(("kind", "term"), [(MIMAETrainer, "mi="), (DALETrainer, "nu=")])
+def test_the_progress_bar_shows_terms_and_the_last_accuracies(
+    toy: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[Any], term: str
+) -> None:
+    monkeypatch.setattr(loop, "tqdm", partial(loop.tqdm, mininterval=0.0))
+    options = {"validation_data": data(toy), "validate_every": 2, "log_every": 1, "batch_size": 20, "nb_epochs": 4}
+    for verbose in (False, True):
+        art = toy.classifier()
+        kind(art, toy.attack(art), verbose=verbose).fit(*data(toy), **options)
+        lines = capsys.readouterr().err.split("\r")
+        later = [line for line in lines if f"{kind.__name__} 4/4" in line]
+        assert (lines == [""]) == (not verbose)
+        assert bool(later) == verbose
+        assert all(text in line for line in later for text in (term, "robust_accuracy=", "clean_accuracy="))
 
 
 def test_validation_does_not_change_the_training(toy: Any) -> None:

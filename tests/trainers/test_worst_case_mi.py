@@ -99,6 +99,23 @@ def test_gradients_are_those_of_the_weighted_sum_and_of_the_critics_own_bounds(
     assert all(parameter.grad is None for parameter in model[2].parameters())
 
 
+@pytest.mark.parametrize("dual", [0.0, 0.3, 1.0])
+def test_the_dual_variable_weighs_the_gradients_where_there_is_one(toy: Any, dual: float) -> None:
+    gradients = []
+    for options in ({"tau": 0.1, "beta": 0.7}, {"beta": dual}):
+        model = toy.network(width=6)
+        trainer = started(trainer_of(toy, model, layer="0", **options))
+        trainer._parts = Fixed().itself
+        for critic in trainer.critics.values():
+            toy.seeded(critic)
+        if "tau" in options:
+            trainer.duals["beta"] = torch.tensor(dual, dtype=torch.float64)
+        trainer.step(torch.from_numpy(toy.x()), None)["loss"].backward()
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in model[0].parameters()]))
+    assert float(gradients[1].abs().max()) > 1e-4
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+
+
 def test_terms_are_the_bounds_and_their_difference(toy: Any) -> None:
     model = toy.network(width=6)
     trainer = started(trainer_of(toy, model, layer="0", bound="jensen_shannon", beta=0.3))
@@ -239,18 +256,19 @@ def test_a_loader_without_labels_trains_the_encoder_alone(toy: Any) -> None:
     assert state(trainer.classifier.model, "head") == before
 
 
-def test_the_head_is_trained_on_clean_or_on_crafted_inputs(toy: Any) -> None:
-    for head in ("standard", "robust"):
-        trainer = trainer_of(toy, head=head, beta=0.0)
-        original, crafted = trainer.craft, []
-
-        def note(x: Tensor, y: Tensor, *, original: Any = original, crafted: list[Tensor] = crafted) -> Tensor:
-            crafted.append(original(x, y))
-            return crafted[-1]
-
-        trainer.craft = note
-        trainer.fit(toy.x(), toy.y(), batch_size=8, nb_epochs=1)
-        assert len(crafted) == (3 if head == "robust" else 0)
+@pytest.mark.parametrize(("head", "shift"), [("standard", 0.0), ("robust", 0.2)])
+def test_the_head_descends_the_cross_entropy_of_clean_or_of_crafted_inputs(toy: Any, head: str, shift: float) -> None:
+    model = toy.network()
+    trainer = started(trainer_of(toy, model, layer="0", head=head), epoch=1)
+    trainer.craft = lambda x, y: x + 0.2
+    x, y = torch.from_numpy(toy.x()), torch.from_numpy(toy.y())
+    weights = list(model[2].parameters())
+    found, expected = trainer.step(x, y)["loss"], cross_entropy(model(x + shift), y)
+    for one, other in (
+        (found, expected),
+        *zip(*(torch.autograd.grad(v, weights) for v in (found, expected)), strict=True),
+    ):
+        torch.testing.assert_close(one, other)
 
 
 def test_the_standard_head_is_that_of_a_literal_loop(toy: Any) -> None:
@@ -283,6 +301,24 @@ def test_validation_is_of_the_epochs_of_the_head(toy: Any) -> None:
     trainer = trainer_of(toy, head_epochs=2)
     trainer.fit(toy.x(), toy.y(), validation_data=(toy.x(), toy.y()), batch_size=8, nb_epochs=3)
     assert ["clean_accuracy" in record for record in trainer.history] == [False] * 3 + [True] * 2
+
+
+def test_impatience_ends_a_worsening_head_and_the_best_one_comes_back(toy: Any) -> None:
+    trainer, states = trainer_of(toy, toy.network(), layer="0", head_epochs=9, beta=0.0), []
+    art, data = trainer.classifier, (toy.x(60), toy.y(60))
+    rates = torch.optim.lr_scheduler.LambdaLR(art.optimizer, lambda epoch: 1.0 if epoch < 3 else -5.0)
+    options = {
+        "validation_data": data,
+        "patience": 2,
+        "scheduler": rates,
+        "callbacks": [lambda *_: states.append(toy.weights(art))],
+    }
+    trainer.fit(*data, batch_size=10, nb_epochs=1, **options)
+    robust = [record.get("robust_accuracy", -1.0) for record in trainer.history]
+    best = int(np.argmax(robust))
+    assert best > 0
+    assert len(robust) == best + 3 < 10
+    assert toy.weights(art) == states[best] != states[-1]
 
 
 def test_it_can_be_fitted_again(toy: Any) -> None:
