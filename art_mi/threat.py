@@ -6,10 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 NORMS = (math.inf, 2, 1)
+
+
+def _like(value: Any, x: Tensor) -> Tensor:
+    """A number or an array as a tensor; a number without a copy from the host, for which the device would wait."""
+    return (
+        x.new_full((), float(value)) if np.ndim(value) == 0 else torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class NormBall:
 
     def _box(self, x: Tensor) -> tuple[Tensor, Tensor]:
         assert self.clip_values is not None
-        low, high = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in self.clip_values)
+        low, high = (_like(v, x) for v in self.clip_values)
         return low, high
 
     def _shrink(self, delta: Tensor) -> Tensor:

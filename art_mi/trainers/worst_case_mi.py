@@ -170,7 +170,7 @@ class WorstCaseMITrainer(StepTrainer):
         super()._train(batches, validation_data, nb_epochs + after, scheduler, options)
 
     def _encoder_step(self, x: Tensor) -> Terms:
-        beta = self.duals.get("beta", torch.tensor(self.beta, device=x.device)).float()
+        beta = x.new_full((), self.beta) if self.tau is None else self.duals["beta"].float()
         weights = {"normal": 1 - beta, "worst_case": beta}
         climbed, terms = [], {}
         for name in self.critics:
