@@ -42,7 +42,6 @@ from art_mi.trainers.checkpoint import load_checkpoint
 from art_mi.trainers.processes import check_fabric, gather, gathered, mean, share
 
 SAMPLES, BATCH = 24, 8
-pytestmark = pytest.mark.xdist_group("processes")  # one worker, so that torchrun is started once
 
 
 def outcome(trainer: Any) -> dict[str, Any]:
