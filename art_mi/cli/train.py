@@ -92,7 +92,7 @@ def train(
     resume: bool = False,
     **course: Any,
 ) -> None:
-    """Train a defence; under torchrun on several processes.
+    """Train a defence; by `torchrun --nproc-per-node=N -m art_mi.cli train ...` on several processes.
 
     Args:
         trainer: standard, madry, trades, mart, mimae, dale or worst-case-mi, or the import path of a StepTrainer.
@@ -111,8 +111,8 @@ def train(
         clip_values: Least and largest input value; null for no limits.
         data_dir: Folder of torchvision's files.
         random_state: Seed of the model's first weights; `trainer.random_state` is that of the training.
-        rv_every: Epochs between measurements of the representation vulnerability on the held-out inputs within eps, at
-            the trainer's layer where it has one and at the output otherwise; by default never.
+        rv_every: Epochs between measurements of the representation vulnerability on the held-out inputs within eps in
+            l_inf, at the trainer's layer where it has one and at the output otherwise; by default never.
         tensorboard: Write the history for TensorBoard too, into a folder of that name in `out`.
         resume: Go on from the checkpoint in `out`.
     """

@@ -66,13 +66,6 @@ def _train(out, data, *more, trainer="trades", eps="0.1"):
     return main(["train", *common, *(() if eps is None else ("--eps", eps)), *more])
 
 
-def _builder(folder, monkeypatch, name, model):
-    """A module `name` that can be imported, with a function `build` that returns the model."""
-    (folder / f"{name}.py").write_text(f"from torch import nn\n\n\ndef build():\n    return {model}\n")
-    monkeypatch.chdir(folder)
-    return ("--model", f"{name}:build")
-
-
 def test_train_writes_everything_and_what_it_wrote_repeats_the_run(labelled, tmp_path, capsys):
     out = tmp_path / "run"
     options = ["--trainer.beta", "3", "--optimizer", "SGD", "--optimizer.lr", "0.1", "--nb-epochs", "2"]
@@ -260,11 +253,14 @@ def test_the_default_attack_has_the_radius_asked_for(few, tmp_path, fits):
 
 def test_a_model_of_ones_own_is_built_from_the_seed(few, tmp_path, monkeypatch, fits):
     """`fit` trains nothing here: what is written is what was built."""
-    model = _builder(tmp_path, monkeypatch, "drawn", "nn.Sequential(nn.Flatten(), nn.Linear(64, 10))")
+    (tmp_path / "drawn.py").write_text(
+        "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    monkeypatch.chdir(tmp_path)
     before = torch.get_rng_state()
     weights = {}
     for name, seed in (("one", ()), ("again", ()), ("other", ("--random-state", "1"))):
-        assert _train(tmp_path / name, few, *model, *seed) == 0
+        assert _train(tmp_path / name, few, "--model", "drawn:build", *seed) == 0
         weights[name] = load_file(tmp_path / name / "model.safetensors")["1.weight"]
     assert weights["one"].shape == (10, 64)
     assert torch.equal(weights["again"], weights["one"])
@@ -426,6 +422,7 @@ def test_files_can_be_read_by_those_who_may_read_others(few, tmp_path, fits):
         (("--attack", "langevin", "--attack.eps", "0.05"), "0.2", 0.2),
         (("--attack", "pgd", "--attack.eps", "0.05", "--attack.norm", "2"), None, None),
         (("--attack", "pgd", "--attack.eps", "0.05", "--attack.norm", "2"), "0.2", 0.2),
+        (("--attack", "pgd", "--attack.eps", "0"), None, None),
         (("--attack", "art.attacks.evasion.DeepFool"), None, None),
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,6 @@ from art_mi.trainers.checkpoint import load_checkpoint
 from art_mi.trainers.processes import check_fabric, gather, gathered, mean, share
 
 SAMPLES, BATCH = 24, 8
-pytestmark = pytest.mark.xdist_group("processes")  # one worker, so that torchrun is started once
 
 
 def outcome(trainer: Any) -> dict[str, Any]:
@@ -113,7 +114,8 @@ def command_line(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
     np.savez(data, x=toy.x(32).reshape(32, 1, 2, 2), y=toy.y(32))
     options = ["--data", str(data), "--out", str(out), "--validation-fraction", "0.25", "--optimizer", "SGD"]
     attack = ["--attack", "pgd", "--attack.eps", "0.1", "--attack.max_iter", "2"]
-    with patch("torch.cuda.is_available", return_value=False):  # one GPU would not do for two processes
+    no_gpu = patch("torch.cuda.is_available", return_value=False)  # one would not do for two processes
+    with no_gpu, redirect_stdout(io.StringIO()) as said:
         assert main(["train", "--trainer", "madry", *options, *attack, "--batch-size", "8", "--nb-epochs", "2"]) == 0
     if fabric is not None:
         fabric.barrier()  # the first process writes the results by itself
@@ -122,6 +124,7 @@ def command_line(toy: Any, fabric: Any, folder: Path) -> dict[str, Any]:
         "duals": {},
         "history": json.loads((out / "results.json").read_text())["history"],
         "processes": load_checkpoint(out / "checkpoint.safetensors")["epoch"]["number of processes"],
+        "said": said.getvalue(),
     }
 
 
@@ -274,7 +277,10 @@ def test_two_processes_train_like_one_on_the_joint_batch(
 
 
 def test_the_command_line_trains_on_the_processes_that_torchrun_started(both: list[dict[str, Any]]) -> None:
-    assert [found["command_line"]["processes"] for found in both] == [2, 2]
+    first, second = (found["command_line"] for found in both)
+    assert first["processes"] == second["processes"] == 2
+    assert first["said"].strip().endswith("results.json")
+    assert second["said"] == ""
 
 
 def test_equal_shares_leave_samples_out_where_a_batch_is_uneven(toy: Any, both: list[dict[str, Any]]) -> None:
