@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shlex
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from art_mi import assessment
 from art_mi.cli import main
 from art_mi.datasets import load
 from art_mi.models import small_cnn
@@ -35,7 +35,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-module = importlib.import_module("art_mi.cli.evaluate")  # the package's name of it is the function
 OPTIONS = ["evaluate", "--model", "built:build", "--data", "data.npz", "--eps", "8/255", "--quiet"]
 WEIGHTS = ["--weights", "my run/model.safetensors"]
 FEW = ["--attacks", "FGSM,PGD-20", "--checks=false"]
@@ -64,7 +63,7 @@ def test_its_images_are_within_the_radius_and_predicted_by_the_model(folder: Pat
     assert main([*OPTIONS, *FEW, "--out", "out"]) == 0
     images = ModelRecord.load(folder / "out").images
     assert {name: len(rows) for name, rows in images.items()} == dict.fromkeys(
-        ("x", "x_adv", "y", "predicted", "predicted_adv"), 12
+        ("x", "x_adv", "y", "predicted", "predicted_adv", "saliency_information", "saliency_loss"), 12
     )
     assert 0 < np.abs(images["x_adv"] - images["x"]).max() <= 8 / 255 + 1e-6
 
@@ -100,7 +99,7 @@ def test_an_interrupted_evaluation_goes_on(folder: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_images", interrupted)
+        patched.setattr(assessment, "_images", interrupted)
         assert main([*OPTIONS, *FEW, "--out", "out"]) == 130
     assert "art-mi: interrupted" in capsys.readouterr().err
     kept = {path: path.read_bytes() for path in (folder / "out" / "finished").iterdir()}
@@ -108,7 +107,7 @@ def test_an_interrupted_evaluation_goes_on(folder: Path, monkeypatch: pytest.Mon
     assert main([*OPTIONS, *FEW, "--out", "out"]) == 0
     assert {path: path.read_bytes() for path in kept} == kept
     with monkeypatch.context() as patched:  # all is finished: nothing is measured again
-        patched.setattr(module, "WorstCaseMIEstimator", interrupted)
+        patched.setattr(assessment, "WorstCaseMIEstimator", interrupted)
         assert main([*OPTIONS, *FEW, "--out", "out"]) == 0
 
 
