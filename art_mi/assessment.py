@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from art.attacks.attack import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 
@@ -18,7 +19,9 @@ from art_mi.evaluation import DEFAULT, evaluate_robustness, undisturbed
 from art_mi.evaluation.attacks import pgd
 from art_mi.finished import Finished, fingerprint
 from art_mi.metrics import WorstCaseMIEstimator
+from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.results import ModelRecord, RepresentationVulnerability
+from art_mi.rules import NON_NEGATIVE, check, integer
 from art_mi.saliency import information_saliency, loss_saliency
 
 PACKAGES = ("art-mi", "adversarial-robustness-toolbox", "torch", "numpy")
@@ -35,7 +38,7 @@ def assess(
     layer: str | None = None,
     attacks: Iterable[str] | Mapping[str, EvasionAttack] = DEFAULT,
     checks: bool = True,
-    layer_profile: bool = True,
+    layer_profile: bool | Sequence[str] = True,
     feature_profile: bool = True,
     curve: Sequence[float] = (),
     representation: RepresentationVulnerability | None = None,
@@ -61,12 +64,12 @@ def assess(
     :param layer: Dotted name of the layer whose vulnerability is measured; the output by default.
     :param attacks: As in :func:`.evaluate_robustness`.
     :param checks: Look for masked gradients.
-    :param layer_profile: Measure every layer.
+    :param layer_profile: Measure every layer, or those named: of a large network a few.
     :param feature_profile: Measure every unit of `layer`.
     :param curve: Radii at which vulnerability and accuracy are measured.
     :param representation: Its vulnerability where it has been measured before, such as on more samples.
-    :param nb_profiled: Most samples of the profiles and the curve, whose cost grows with their square.
-    :param nb_images: Samples that are kept with their perturbations and saliency maps.
+    :param nb_profiled: Most samples of the profiles and the curve, evenly spaced; their cost grows with the square.
+    :param nb_images: Samples, evenly spaced, that are kept with their perturbations and saliency maps.
     :param history: Records of the epochs of its training.
     :param settings: What else reports should list, such as the data.
     :param command: Shell command that repeats it.
@@ -80,13 +83,21 @@ def assess(
     x, y = bridge.loaded(x, y)
     if y is None:
         raise ValueError("`y` must be given, or come with the loader, got None.")
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a text, got {type(name).__name__}.")
+    check("nb_profiled", nb_profiled, integer(FEWEST_PAIRS))
+    check("nb_images", nb_images, integer(1))
+    for radius in curve:
+        check("curve", radius, NON_NEGATIVE)
+    bridge.check_classifier(classifier)
+    measured = _layers(classifier, layer_profile)
     threat: dict[str, Any] = {"eps": eps, "norm": norm}
     shared: dict[str, Any] = {**threat, "random_state": random_state, "verbose": verbose}
+    robustness = evaluate_robustness(classifier, x, y, attacks=attacks, checks=checks, out=out, **shared)
     if representation is None:
         representation = _representation(classifier, x, y, out, layer=layer, **shared)
-    robustness = evaluate_robustness(classifier, x, y, attacks=attacks, checks=checks, out=out, **shared)
-    few_x, few_y = x[:nb_profiled], y[:nb_profiled]
-    layers = metrics.layer_profile(classifier, few_x, few_y, out=out, **shared) if layer_profile else None
+    few_x, few_y = _spread(x, nb_profiled), _spread(y, nb_profiled)
+    layers = metrics.layer_profile(classifier, few_x, few_y, layers=measured, out=out, **shared) if measured else None
     features = metrics.feature_profile(classifier, few_x, layer, out=out, **shared) if feature_profile else None
     along = {**shared, "eps": curve, "layer": layer, "out": out}
     radii = metrics.vulnerability_curve(classifier, few_x, few_y, **along) if curve else None
@@ -105,6 +116,19 @@ def assess(
     if out is not None:
         record.save(out)
     return record
+
+
+def _layers(classifier: PyTorchClassifier, wanted: bool | Sequence[str]) -> str | Sequence[str]:
+    """Layers to measure: none of a model that has none, or lets no hook read them."""
+    single = len(list(classifier.model.modules())) == 1 or isinstance(classifier.model, torch.jit.ScriptModule)
+    if isinstance(wanted, bool):
+        return "all" if wanted and not single else []
+    return wanted
+
+
+def _spread(samples: Any, most: int) -> Any:
+    """At most so many samples, evenly spaced, as data may lie sorted by class."""
+    return samples[np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int)]
 
 
 def versions() -> dict[str, str]:
@@ -135,9 +159,13 @@ def _images(
     random_state: int,
 ) -> dict[str, Any]:
     """A few samples before and after PGD-20, and where the information and the loss lie in them."""
-    batch = bridge.input_tensor(classifier, x[: max(nb_images, 256)]).cpu().numpy()  # the samples of an estimate
-    labels = bridge.label_tensor(classifier, y[: len(batch)], len(batch)).cpu().numpy()
-    few_x, few_y = batch[:nb_images], labels[:nb_images]
+    batch = bridge.input_tensor(classifier, _spread(x, 256)).cpu().numpy()  # the samples of an estimate
+    labels = bridge.label_tensor(classifier, _spread(y, 256), len(batch)).cpu().numpy()
+    few_x, few_y, shown = (
+        _spread(batch, nb_images),
+        _spread(labels, nb_images),
+        _spread(np.arange(len(batch)), nb_images),
+    )
     with undisturbed(classifier, random_state):
         x_adv = pgd(classifier, **threat, max_iter=20, batch_size=nb_images).generate(few_x, few_y)
         predicted, predicted_adv = (classifier.predict(inputs).argmax(1) for inputs in (few_x, x_adv))
@@ -148,6 +176,6 @@ def _images(
         "y": few_y,
         "predicted": predicted,
         "predicted_adv": predicted_adv,
-        "saliency_information": information[:nb_images],
+        "saliency_information": information[shown],
         "saliency_loss": loss_saliency(classifier, few_x, few_y, method="gradient"),
     }

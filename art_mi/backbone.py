@@ -23,7 +23,7 @@ from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.randomness import isolated_randomness
 from art_mi.representations import Representation, check_representation, in_batches, representation
-from art_mi.results import Accuracy, BackboneReport, Probe
+from art_mi.results import Accuracy, BackboneReport, Flag, Probe
 from art_mi.rules import POSITIVE, PROPORTION, check, integer
 from art_mi.splits import split_samples
 from art_mi.trainers import MadryPGDTrainer, StandardTrainer, StepTrainer
@@ -266,22 +266,25 @@ def _classifier(encoder: Any, x: Any, y: Any, nb_classes: int | None, clip_value
 
 
 def _verdict(report: BackboneReport) -> str:
-    """Yes where the floor's interval lies above what is wanted, no where the ceiling lies below, else undecided."""
+    """Yes where the floor's interval lies above what is wanted and the attack saw a gradient, else what is not known.
+
+    There is no plain No: the ceiling holds behind noise, and heads without it may do better.
+    """
     wanted, ceiling = report.settings["wanted"], report.ceiling
     low, high = report.floor.confidence_interval
     reached = (
         f"the {report.best} head keeps {report.floor.value:.2f} under PGD-20 (95 % interval {low:.2f} to {high:.2f})"
     )
     behind = f"behind noise of {report.settings['noise_std']:g} of the features' scale"
+    if Flag.ZERO_GRADIENT in report.representation.flags:
+        return f"Undecided for {wanted:.2f}: {reached}, but the attack saw no gradient through this encoder."
     if low >= wanted:
-        return f"Yes, for an accuracy of {wanted:.2f} under attack: {reached}."
-    if ceiling < low:
-        return (
-            f"Undecided for {wanted:.2f}: {reached}, more than the {ceiling:.2f} that are possible {behind}; the noise "
-            "hides what heads without it can use."
-        )
+        return f"Yes, for an accuracy of {wanted:.2f} under attack, as far as PGD-20 shows: {reached}."
     if ceiling < wanted:
-        return f"No, for an accuracy of {wanted:.2f} under attack: {behind} no head exceeds {ceiling:.2f}; {reached}."
+        return (
+            f"Not shown for {wanted:.2f}: {reached}; {behind} no head exceeds {ceiling:.2f}, without that noise one "
+            "might."
+        )
     return (
         f"Undecided for {wanted:.2f}: {reached}, and {behind} up to {ceiling:.2f} is not excluded; the truth may lie "
         "anywhere between."

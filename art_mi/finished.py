@@ -72,16 +72,17 @@ class Finished:
 def fingerprint(classifier: PyTorchClassifier, x: Any, y: Any, settings: Mapping[str, Any]) -> str:
     """Digest of all that a piece of work depends on: two that agree have the same results.
 
-    Code is not part of it: a `forward` that was rewritten over the same weights goes unnoticed.
+    Code is not part of it: a `forward` that was rewritten over the same weights goes unnoticed, as does a number that a
+    module keeps as a plain attribute and does not print.
 
-    :param classifier: Its weights, buffers, architecture, clip values and preprocessing count.
+    :param classifier: Its weights, buffers, architecture, loss, clip values and preprocessing count.
     :param x: Inputs, array or tensor.
     :param y: Labels, array or tensor; None for none.
     :param settings: Everything else; numbers, text, arrays, and nestings of them.
     :return: 64 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for name, value in classifier.model.state_dict().items():
+    for name, value in (*classifier.model.state_dict().items(), *classifier.model.named_buffers()):
         _add(digest, name, value)
     for name, value in (("x", x), ("y", y)):
         _add(digest, name, value)
@@ -91,6 +92,7 @@ def fingerprint(classifier: PyTorchClassifier, x: Any, y: Any, settings: Mapping
     ]  # what is private are caches, filled by the first prediction
     rest = {
         "model": str(classifier.model),
+        "loss": f"{classifier.loss!r} {getattr(classifier.loss, '__dict__', '')}",
         "clip_values": classifier.clip_values,
         "preprocessing": preprocessing,
         "settings": settings,

@@ -31,7 +31,7 @@ MAY_IMPORT_ART = (
     *("metrics", "evaluation", "saliency", "trainers", "backbone", "assessment", "demo", "cli"),
 )
 RESULTS = "art_mi.results.vulnerability"
-OFFER_THEIR_REPORT = (RESULTS, "art_mi.results.robustness")
+OFFER_THEIR_REPORT = (RESULTS, "art_mi.results.robustness", "art_mi.results.record")
 RANDOMNESS = "art_mi.randomness"  # the one place that seeds the global generators, and puts them back
 
 

@@ -95,3 +95,37 @@ def test_it_goes_on_where_it_was_interrupted(
 def test_labels_are_needed(classifier: PyTorchClassifier, data: Any) -> None:
     with pytest.raises(ValueError, match="`y` must be given, or come with the loader, got None"):
         assess(classifier, data[0], **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"name": 5}, TypeError, "`name` must be a text, got int"),
+        ({"nb_profiled": 60}, ValueError, "`nb_profiled` must be an integer of at least 100, got 60"),
+        ({"nb_images": 0}, ValueError, "`nb_images` must be an integer of at least 1, got 0"),
+        ({"curve": [-1]}, ValueError, "`curve` must be a non-negative number, got -1"),
+        ({"attacks": 5}, TypeError, "`attacks` must be names, or a mapping from names to attacks, got int"),
+        ({"attacks": ["FGSN"]}, ValueError, "`attacks` must be one of 'FGSM'"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_work(
+    classifier: PyTorchClassifier, data: Any, tmp_path: Path, options: Any, error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        assess(classifier, *data, **{**QUICK, **options}, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_one_layer_has_no_profile_of_layers(data: Any) -> None:
+    x, y = data[0].reshape(120, 36), data[1]
+    model = nn.Linear(36, 3)
+    single = PyTorchClassifier(model, nn.CrossEntropyLoss(), (36,), 3, clip_values=(0.0, 1.0), device_type="cpu")
+    record = assess(single, x, y, **QUICK, feature_profile=False)
+    assert record.layers is None
+
+
+def test_samples_sorted_by_class_are_taken_evenly(classifier: PyTorchClassifier, data: Any) -> None:
+    order = np.argsort(data[1], kind="stable")
+    some = {"layer_profile": False, "feature_profile": False, "nb_images": 6}
+    record = assess(classifier, data[0][order], data[1][order], **QUICK, **some)
+    assert len(set(record.images["y"].tolist())) == len(set(data[1].tolist()))

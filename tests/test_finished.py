@@ -20,8 +20,8 @@ def classifier(model: nn.Module | None = None, **options: Any) -> PyTorchClassif
         model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
         for parameter in model.parameters():
             nn.init.constant_(parameter, 0.5)
-    options = {"clip_values": (0.0, 1.0), "device_type": "cpu", **options}
-    return PyTorchClassifier(model, nn.CrossEntropyLoss(), (3,), 2, **options)
+    options = {"loss": nn.CrossEntropyLoss(), "clip_values": (0.0, 1.0), "device_type": "cpu", **options}
+    return PyTorchClassifier(model, input_shape=(3,), nb_classes=2, **options)
 
 
 def x() -> np.ndarray[Any, Any]:
@@ -125,6 +125,12 @@ def _changed_buffer() -> PyTorchClassifier:
     return art
 
 
+def _other_buffer_that_is_not_saved() -> PyTorchClassifier:
+    art = classifier()
+    art.model.register_buffer("shift", torch.ones(1), persistent=False)
+    return art
+
+
 def _other_activation() -> PyTorchClassifier:
     parts = list(classifier().model)
     return classifier(nn.Sequential(parts[0], parts[1], parts[2], nn.Identity()))
@@ -136,6 +142,9 @@ def _other_activation() -> PyTorchClassifier:
         lambda: digest(_changed_weight()),
         lambda: digest(_changed_buffer()),
         lambda: digest(_other_activation()),
+        lambda: digest(_other_buffer_that_is_not_saved()),
+        lambda: digest(classifier(loss=nn.MultiMarginLoss())),
+        lambda: digest(classifier(loss=nn.CrossEntropyLoss(label_smoothing=0.1))),
         lambda: digest(classifier(clip_values=(0.0, 2.0))),
         lambda: digest(classifier(clip_values=None)),
         lambda: digest(classifier(preprocessing=(0.5, 0.5))),

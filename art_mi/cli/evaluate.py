@@ -15,7 +15,7 @@ from art_mi.cli.inputs import fraction, load_classifier, samples
 from art_mi.evaluation import BUILDERS, DEFAULT
 from art_mi.results import ModelRecord, RobustnessResult
 from art_mi.results.record import RECORD
-from art_mi.rules import POSITIVE, check, one_of
+from art_mi.rules import POSITIVE, check, integer, one_of
 
 SWITCHES = ("--quiet", "--layer-profile", "--feature-profile")
 
@@ -31,8 +31,8 @@ def evaluate(
     attacks: str | None = None,
     checks: bool = True,
     layer: str | None = None,
-    layer_profile: bool = False,
-    feature_profile: bool = False,
+    layer_profile: bool = True,
+    feature_profile: bool = True,
     curve: str | None = None,
     clip_values: tuple[float, float] | None = (0.0, 1.0),
     nb_samples: int = 1000,
@@ -46,12 +46,13 @@ def evaluate(
     An evaluation that was interrupted goes on from the parts it finished when the same command is given again.
 
     Args:
-        model: torch.export file (.pt2), TorchScript file, or `package.module:function` that returns a module.
+        model: torch.export file (.pt2), TorchScript file, `package.module:function` that returns a module, or small-cnn
+            with weights.
         data: File .npz with x and y, or the name of a data set.
         eps: Radius in raw input units; fractions such as 8/255 are understood.
         out: Folder for results.json and images.npz.
         weights: File model.safetensors of `art-mi train`, loaded into a model built by a function.
-        name: What reports call the model; by default the folder of the weights, or the model as given here.
+        name: What reports call the model; by default the name of the folder `out`.
         norm: Norm of the threat model.
         attacks: Names between commas, out of FGSM, PGD-20, PGD-50, PGD-l2, CW-inf, APGD-CE, APGD-DLR, Square and
             AutoAttack; by default all but the last two.
@@ -59,7 +60,8 @@ def evaluate(
         layer: Dotted name of the layer whose vulnerability is measured; the output by default.
         layer_profile: Measure every layer.
         feature_profile: Measure every unit of the layer.
-        curve: Radii between commas, such as 2/255,4/255, at which vulnerability and accuracy are measured.
+        curve: Radii between commas, such as 2/255,4/255, at which vulnerability and accuracy are measured; by default
+            half of eps, eps and twice eps; an empty text for none.
         clip_values: Least and largest input value; null for no limits.
         nb_samples: Most samples used.
         nb_profiled: Most samples of the profiles and the curve.
@@ -68,7 +70,9 @@ def evaluate(
         quiet: No progress bars.
     """
     command = _command(locals())
-    radius, radii = check("eps", fraction(eps), POSITIVE), [fraction(text) for text in _parts(curve)]
+    radius = check("eps", fraction(eps), POSITIVE)
+    radii = [radius / 2, radius, 2 * radius] if curve is None else [fraction(text) for text in _parts(curve)]
+    check("nb_samples", nb_samples, integer(1))
     names = [check("attacks", attack, one_of(BUILDERS)) for attack in _parts(attacks)] or DEFAULT
     _check_out(out)
     x, y = samples(data, data_dir)
@@ -82,7 +86,7 @@ def evaluate(
         y,
         eps=radius,
         norm=norm if norm == "inf" else float(norm),
-        name=name or (model if weights is None else Path(weights).resolve().parent.name),
+        name=name or Path(out).resolve().name,
         layer=layer,
         attacks=names,
         checks=checks,
@@ -102,7 +106,7 @@ def evaluate(
 
 
 def _parts(text: str | None) -> list[str]:
-    return [] if text is None else [part.strip() for part in text.split(",")]
+    return [part.strip() for part in text.split(",")] if text else []
 
 
 def _check_out(out: str) -> None:

@@ -13,11 +13,13 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from safetensors.torch import load_model as load_model_weights
 from torch import nn
 
-from art_mi.bridge import evaluating
+from art_mi.bridge import evaluating, one_tensor
 from art_mi.datasets import load
+from art_mi.models import small_cnn
 from art_mi.randomness import isolated_randomness
 
 Labelled = tuple[NDArray[Any], NDArray[Any]]
@@ -166,20 +168,35 @@ def load_classifier(
 ) -> PyTorchClassifier:
     """A model as an ART classifier with as many classes as it has outputs.
 
-    :param model: What :func:`load_model` understands.
+    :param model: What :func:`load_model` understands, or small-cnn with weights.
     :param weights: File .safetensors, or None.
-    :param x: Inputs, of which two are passed through the model.
+    :param x: Inputs, of which three are passed through the model.
     :param clip_values: Least and largest input value; None for no limits.
     :param random_state: Seed of what a function draws while it builds the module.
     :raises TypeError: If the function gives something else than a module.
     :raises ValueError: If there is no such file or function, or the weights do not fit.
     """
-    module = load_model(model, random_state)
+    module = _trained_small_cnn(weights, x) if model == "small-cnn" else load_model(model, random_state)
     if weights is not None:
         load_weights(module, weights)
-    with evaluating(module), torch.no_grad():
-        output = module(torch.from_numpy(x[:2]).to(next(module.parameters(), torch.empty(0)).device))
+    try:
+        with evaluating(module), torch.no_grad():
+            output = one_tensor(module(torch.from_numpy(x[:3]).to(next(module.parameters(), torch.empty(0)).device)))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"`model` must take inputs of shape (n, {x.shape[1:]}) for any n, but {error}") from error
+    if output.ndim != 2:
+        raise ValueError(f"`model` must give one row of logits a sample, got outputs of shape {tuple(output.shape)}.")
     return PyTorchClassifier(module, nn.CrossEntropyLoss(), x.shape[1:], output.shape[1], clip_values=clip_values)
+
+
+def _trained_small_cnn(weights: str | None, x: np.ndarray[Any, Any]) -> nn.Module:
+    """The network that `art-mi train` trains by default, with as many classes as its weights have."""
+    if weights is None or not Path(weights).is_file():
+        raise ValueError(f"`weights` must be an existing file where `model` is 'small-cnn', got {weights!r}.")
+    logits = load_file(weights).get("logits.weight")
+    if logits is None:
+        raise ValueError(f"`weights` must be those of a small-cnn, got {weights!r}.")
+    return small_cnn(x.shape[1:], len(logits))
 
 
 def _model_file(path: Path) -> nn.Module:

@@ -24,7 +24,9 @@ def report(
         title: Heading of the card.
     """
     records = load_records(folders)
-    command = shlex.join(["art-mi", "report", *folders, "--out", out])
+    options = {"--out": out, "--figures": figures, "--title": None if title == TITLE else title}
+    given = [part for name, value in options.items() if value is not None for part in (name, value)]
+    command = shlex.join(["art-mi", "report", *folders, *given])
     for file in write_card(records, out, title=title, command=command):
         print(file)
     if figures is not None:

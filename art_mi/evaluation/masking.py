@@ -21,10 +21,10 @@ from scipy.stats import binomtest
 
 from art_mi.evaluation.attacks import no_square, pgd, square
 from art_mi.evaluation.target import Target
-from art_mi.results import Accuracy, Check, Flag, wilson_interval
+from art_mi.results import Accuracy, Check, Flag
 
 MOST_SAMPLES = 1000
-LEVEL = 0.01  # of the test on steps, one-sided
+LEVEL = 0.01  # of the tests, one-sided
 MISSED = 0.01  # share of samples that an attack without gradients may break alone
 SQUARE_QUERIES = 100
 NOISE_DRAWS = 10
@@ -130,7 +130,7 @@ def black_box(target: Target, gradient: Correct) -> Check:
         batch_size=target.batch_size,
     )
     broken = ~target.under(attack).accuracy.correct
-    return _compared(broken, gradient, f"Square with {SQUARE_QUERIES} queries", Flag.BLACK_BOX_STRONGER)
+    return _compared(target, broken, gradient, f"Square with {SQUARE_QUERIES} queries", Flag.BLACK_BOX_STRONGER)
 
 
 def noise(target: Target, gradient: Correct) -> Check:
@@ -149,17 +149,19 @@ def noise(target: Target, gradient: Correct) -> Check:
         if target.ball.norm == math.inf:
             moved = target.ball.project(x + target.ball.eps * torch.sign(moved - x), x)
         broken |= ~target.correct(moved.numpy())
-    return _compared(broken, gradient, f"the worst of {NOISE_DRAWS} random draws", Flag.NOISE_STRONGER)
+    return _compared(target, broken, gradient, f"the worst of {NOISE_DRAWS} random draws", Flag.NOISE_STRONGER)
 
 
-def _compared(broken: Correct, gradient: Correct, name: str, flag: Flag) -> Check:
-    """Passed if what is broken alone is not more than a hundredth of the samples, beyond noise."""
-    alone, n = int((broken & gradient).sum()), len(broken)
+def _compared(target: Target, broken: Correct, gradient: Correct, name: str, flag: Flag) -> Check:
+    """Passed if what is broken alone is not more than a hundredth of the samples, beyond noise (a test at LEVEL)."""
+    lone = np.flatnonzero(broken & gradient)
+    alone, n = len(lone), len(broken)
     finding = (
         f"of {n} samples {name} breaks {int(broken.sum())}, the attacks with gradients {int((~gradient).sum())}; "
         f"{alone} are broken without gradients only"
     )
-    return Check(wilson_interval(alone, n)[0] <= MISSED, finding, flag)
+    passed = alone == 0 or binomtest(alone, n, MISSED, alternative="greater").pvalue >= LEVEL
+    return Check(bool(passed), finding, flag, tuple(int(index) * target.step for index in lone))
 
 
 def _percent(accuracy: Accuracy) -> str:

@@ -26,7 +26,7 @@ from art_mi.results import Accuracy, AttackedAccuracy, Check, RobustnessResult
 from art_mi.rules import BOOLEAN, POSITIVE, check, integer, one_of, or_none
 from art_mi.threat import NormBall
 
-RESERVED = ("clean", "worst case of all")  # names of other rows
+RESERVED = ("clean", "worst in the ball")  # names of other rows
 
 
 def evaluate_robustness(
@@ -92,7 +92,7 @@ def evaluate_robustness(
     return RobustnessResult(
         clean,
         found,
-        _worst_case(target, clean, chosen, found),
+        _worst_case(target, clean, chosen, found, passed),
         radii.norm,
         radii.eps,
         passed,
@@ -147,6 +147,8 @@ def _chosen(
     classifier: PyTorchClassifier, attacks: Iterable[str] | Mapping[str, EvasionAttack], radii: Radii
 ) -> tuple[dict[str, EvasionAttack], dict[str, str]]:
     """Attacks by name, and why some were left out."""
+    if not isinstance(attacks, Iterable):
+        raise TypeError(f"`attacks` must be names, or a mapping from names to attacks, got {type(attacks).__name__}.")
     if not isinstance(attacks, Mapping):
         names = [attacks] if isinstance(attacks, str) else list(attacks)
         for name in names:
@@ -194,10 +196,17 @@ def _in_ball(attack: EvasionAttack, ball: NormBall) -> bool:
 
 
 def _worst_case(
-    target: Target, clean: Accuracy, chosen: Mapping[str, EvasionAttack], found: Mapping[str, AttackedAccuracy]
+    target: Target,
+    clean: Accuracy,
+    chosen: Mapping[str, EvasionAttack],
+    found: Mapping[str, AttackedAccuracy],
+    passed: Mapping[str, Check],
 ) -> Accuracy:
     held = [found[name].accuracy.correct for name, attack in chosen.items() if _in_ball(attack, target.ball)]
-    return Accuracy.of(np.logical_and.reduce([clean.correct, *held]))
+    correct = np.logical_and.reduce([clean.correct, *held])
+    for outcome in passed.values():
+        correct[list(outcome.broken)] = False
+    return Accuracy.of(correct)
 
 
 def _evidence(

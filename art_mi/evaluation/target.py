@@ -29,6 +29,7 @@ class Target:
     :param ball: Threat model.
     :param batch_size: Samples through the network at once.
     :param random_state: Seed; every attack starts from it anew, so that it finds the same whatever ran before.
+    :param step: Of a larger target these are every so many-th sample.
     """
 
     classifier: PyTorchClassifier
@@ -37,6 +38,7 @@ class Target:
     ball: NormBall
     batch_size: int
     random_state: int
+    step: int = 1
 
     def correct(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Whether each of these inputs, in place of `self.x`, is classified correctly.
@@ -48,7 +50,7 @@ class Target:
 
     def every(self, step: int) -> Target:
         """Every so many-th sample only."""
-        return replace(self, x=self.x[::step], y=self.y[::step])
+        return replace(self, x=self.x[::step], y=self.y[::step], step=step)
 
     def under(self, attack: EvasionAttack) -> AttackedAccuracy:
         """Accuracy under an attack, whose own norm and radius count where it has them, otherwise those of the ball.

@@ -32,7 +32,8 @@ from art_mi.rules import POSITIVE, check, or_none
 
 CHOICE = (
     "the lowest reading on the clean inputs and under the attacks on all groups; choice and reading share samples and "
-    "noise, which makes it low by less than the interval is wide"
+    "noise, which makes it low by less than the interval is wide; layers without weights are attacked only through "
+    "others, which makes their drop low"
 )
 EQUAL = "half of what each layer says without noise, so that layers start alike and their drops compare"
 

@@ -72,7 +72,8 @@ def write_card(
     :param settings: Environment and settings that all models share, by name.
     :param command: Shell command that reproduces the page.
     :return: The three files: HTML, Markdown, JSON.
-    :raises ValueError: If `path` does not end in `.html`, `records` is empty, or two have the same name.
+    :raises ValueError: If `path` does not end in `.html`, a file beside it is no card's, `records` is empty, or two
+        have the same name.
     """
     page = Path(path)
     if page.suffix != ".html":
@@ -82,10 +83,24 @@ def write_card(
     content = {"title": title, "settings": dict(settings or {}), "command": command, "models": models}
     texts = (_html(document), markdown(document), json.dumps(content, indent=2, allow_nan=False) + "\n")
     files = page, page.with_suffix(".md"), page.with_suffix(".json")
+    _check_own(*files[1:])
     page.parent.mkdir(parents=True, exist_ok=True)
     for file, text in zip(files, texts, strict=True):
         file.write_text(text, encoding="utf-8")
     return files
+
+
+def _check_own(text: Path, numbers: Path) -> None:
+    """Refuse to write over files that are not those of an earlier card, such as the record of a model."""
+    if not numbers.exists():
+        foreign = text if text.exists() else None
+    else:
+        try:
+            foreign = None if "models" in json.loads(numbers.read_text(encoding="utf-8")) else numbers
+        except ValueError:
+            foreign = numbers
+    if foreign is not None:
+        raise ValueError(f"`path` must leave {str(foreign)!r} alone, which is no part of a card: choose another name.")
 
 
 def result_card(name: str, **found: Any) -> str:

@@ -33,7 +33,7 @@ from art_mi.results import ModelRecord
 MARKS = "Markers are estimates, thin lines 95 % intervals"
 CAPTIONS = {
     "accuracies": "Accuracy over all samples, with 95 % intervals. The worst case counts a sample only if no attack "
-    "makes it wrong.",
+    "within the ball makes it wrong.",
     "information": f"Information before and after the worst perturbation found. {MARKS}; a thick line runs from the "
     "lower to the upper bound where an estimate has both.",
     "ceiling": "Accuracy on the perturbed inputs behind the noise or codes, and the ceiling that the information left "
@@ -41,8 +41,8 @@ CAPTIONS = {
     "noise": "Information at each noise level. Bands are 95 % intervals.",
     "gap": "The adversarial gap, clean minus worst-case accuracy, against the information lost. Lines are 95 % "
     "intervals over samples; the correlation is over models.",
-    "layers-compared": f"Vulnerability layer by layer, the first on top. {MARKS}. Noise is relative to each layer's "
-    "own spread, so that a layer is compared between models rather than with its neighbours.",
+    "layers-compared": f"Vulnerability layer by layer, the first on top. {MARKS}. By default the noise of a layer is "
+    "set so that it says about half of log n without attack: drops compare, and at equal n only.",
     "units-information": "How much single units say, each seen through noise of its own.",
     "units-vulnerability": "How much of it they lose. The sampling error of each unit, given in the tables, widens the "
     "histogram.",

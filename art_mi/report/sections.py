@@ -92,7 +92,7 @@ def _robustness(result: RobustnessResult) -> Section:
         row(name, attack.accuracy, show.ball(attack.norm, attack.eps), f"took {attack.seconds:.1f} s")
         for name, attack in result.attacks.items()
     ]
-    worst = row("worst case of all", result.worst_case, show.ball(result.norm, result.eps))
+    worst = row("worst in the ball", result.worst_case, show.ball(result.norm, result.eps))
     accuracies = Table(
         f"Accuracy over all {result.clean.nb_samples} samples, seed {result.random_state}. Under attack it errs high: "
         "a stronger attack may find more. The worst case counts a sample only if no attack in its ball, nor the "

@@ -11,7 +11,7 @@ from art_mi.report.cells import Cell, accuracy_cell, estimate_cell, measured_cel
 from art_mi.results import Flag, MIEstimate, ModelRecord, RepresentationVulnerability
 
 LABEL_WIDTH, CELL_WIDTH = 24, 34  # two models fit 100 columns
-WORST = "worst case of all"
+WORST = "worst in the ball"
 UPPER = "errs high: no attack is exhaustive"
 GAP = "clean minus worst case; errs low"
 

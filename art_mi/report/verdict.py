@@ -9,8 +9,8 @@ from typing import Any
 from art_mi.report.cells import Cell, accuracy_cell, ball, estimate_cell, listed
 from art_mi.results import Flag, ModelRecord, RepresentationVulnerability, RobustnessResult
 
-COMPARABLE = ("norm", "eps", "noise", "noise_std", "codes")
-OVERLAP = "The 95 % intervals overlap, so no order of {} can be claimed"
+COMPARABLE = ("norm", "eps", "eps_step", "max_iter", "num_random_init", "clip_values", "noise", "noise_std", "codes")
+OVERLAP = "The 95 % intervals overlap, so no order of {} is claimed"
 UNDERSTATING = {Flag.ZERO_GRADIENT, Flag.CONTRADICTION}
 
 Interval = tuple[float, float]
@@ -39,9 +39,11 @@ def _on_accuracy(results: Mapping[str, RobustnessResult]) -> str:
     doubtful = [name for name, result in results.items() if result.flags]
     doubt = f"; the flags of {listed(doubtful)} say that a better attack may leave less" if doubtful else ""
     threats = {ball(result.norm, result.eps) for result in results.values()}
-    if len(threats) > 1 or len({frozenset(result.attacks) for result in results.values()}) > 1:
+    if len(threats) > 1 or len({_attacked(result) for result in results.values()}) > 1:
         return f"The models were attacked differently, so their accuracies are not compared{doubt}."
     (threat,) = threats
+    if not _counted(next(iter(results.values()))):
+        return f"No attack was run within the threat model ({threat})."
     shown = {name: _stated(accuracy_cell(result.worst_case)) for name, result in results.items()}
     if len(results) == 1:
         ((name, result),) = results.items()
@@ -64,12 +66,12 @@ def _on_information(results: Mapping[str, RepresentationVulnerability]) -> str:
         (name,) = drops
         lost = f"the representation of {name} loses {shown[name]} of information"
         return f"Under the worst perturbation found, {lost}{doubt}."
-    if differing := _differences(results):
+    if differing := differences(results):
         return f"Information was measured differently ({', '.join(differing)}), so it is not compared{doubt}."
     claims = _order({name: drop.confidence_interval for name, drop in drops.items()}, doubtful)
     words = "loses less information than that of {}"
     said = _compared(claims, doubtful, shown, words, "{} loses {}", "vulnerability", "the representation of ")
-    return f"{said}{doubt}."
+    return f"Under the worst perturbations found, {said[:1].lower()}{said[1:]}{doubt}."
 
 
 def _order(ends: Mapping[str, Interval], doubtful: Sequence[str]) -> tuple[dict[str, list[str]], bool]:
@@ -105,10 +107,31 @@ def _compared(
     return f"{_capital(said) if subject else said}{'' if whole else '; no other order is claimed'}"
 
 
-def _differences(results: Mapping[str, RepresentationVulnerability]) -> list[str]:
-    """Names of the settings in which the measurements differ, as far as they make them incomparable."""
-    ways: list[dict[str, Any]] = [{"method": result.method, **result.settings} for result in results.values()]
-    return [name for name in ("method", *COMPARABLE) if len({str(way.get(name)) for way in ways}) > 1]
+def differences(results: Mapping[str, RepresentationVulnerability]) -> list[str]:
+    """Names of the settings in which the measurements differ, as far as they make them incomparable.
+
+    :param results: Results by model.
+    """
+    ways: list[dict[str, Any]] = [
+        {"method": result.method, "number of samples": result.normal.nb_samples, **result.settings}
+        for result in results.values()
+    ]
+    return [
+        name for name in ("method", "number of samples", *COMPARABLE) if len({str(way.get(name)) for way in ways}) > 1
+    ]
+
+
+def _attacked(result: RobustnessResult) -> str:
+    """How a model was attacked: attacks, their settings and the number of samples."""
+    settings = {
+        name: {key: value for key, value in attack.settings.items() if not key.startswith("outside the ball")}
+        for name, attack in sorted(result.attacks.items())
+    }
+    return f"{result.clean.nb_samples} {settings}"
+
+
+def _counted(result: RobustnessResult) -> int:
+    return sum(attack.norm == result.norm and attack.eps <= result.eps for attack in result.attacks.values())
 
 
 def attacks_counted(result: RobustnessResult) -> str:
@@ -116,7 +139,7 @@ def attacks_counted(result: RobustnessResult) -> str:
 
     :param result: Accuracies under attack.
     """
-    n = sum(attack.norm == result.norm and attack.eps <= result.eps for attack in result.attacks.values())
+    n = _counted(result)
     return f"{n} attack{'' if n == 1 else 's'}"
 
 

@@ -52,6 +52,18 @@ class ModelRecord(Result):
     command: str | None = None
     images: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False, metadata=NOT_STORED)
 
+    def to_html(self, path: str | Path | None = None) -> str:
+        """One self-contained HTML page about this model, written to `path` where one is given.
+
+        :param path: File to write.
+        """
+        from art_mi.report.card import card  # results offer their own report
+
+        html = card([self])
+        if path is not None:
+            Path(path).write_text(html, encoding="utf-8")
+        return html
+
     def save(self, folder: str | Path) -> None:
         """Write `results.json` and, where there are images, `images.npz`; each is replaced whole or not at all.
 
@@ -77,7 +89,10 @@ class ModelRecord(Result):
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"`folder` must hold a readable {RECORD}, got {str(folder)!r}: {error}.") from error
-        record = cls.from_dict(content)
+        try:
+            record = cls.from_dict(content)
+        except ValueError as error:
+            raise ValueError(f"`folder` must hold the record of a model, got {str(folder)!r}: {error}") from error
         if not (Path(folder) / IMAGES).is_file():
             return record
         try:

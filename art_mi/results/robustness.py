@@ -81,11 +81,13 @@ class Check(Result):
     :param passed: Whether there is no such sign.
     :param finding: What was found, in words with numbers.
     :param flag: Raised where it did not pass.
+    :param broken: Samples, by number, that only this check made wrong within the ball; the worst case counts them.
     """
 
     passed: bool
     finding: str
     flag: Flag
+    broken: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,4 +142,4 @@ class RobustnessResult(Result):
     def accuracies(self) -> dict[str, Accuracy]:
         """Clean accuracy, accuracy under each attack and the worst case, by name in reading order."""
         attacked = {name: outcome.accuracy for name, outcome in self.attacks.items()}
-        return {"clean": self.clean, **attacked, "worst case of all": self.worst_case}
+        return {"clean": self.clean, **attacked, "worst in the ball": self.worst_case}

@@ -37,13 +37,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 OPTIONS = ["evaluate", "--model", "built:build", "--data", "data.npz", "--eps", "8/255", "--quiet"]
 WEIGHTS = ["--weights", "my run/model.safetensors"]
-FEW = ["--attacks", "FGSM,PGD-20", "--checks=false"]
+FEW = ["--attacks", "FGSM,PGD-20", "--checks=false", "--layer-profile=false", "--feature-profile=false", "--curve="]
 
 
 def test_it_writes_a_record_and_prints_what_it_found(folder: Path, capsys: Any) -> None:
     assert main([*OPTIONS, *WEIGHTS, *FEW, "--layer", "features", "--out", "out"]) == 0
     record = ModelRecord.load(folder / "out")
-    assert record.name == "my run"
+    assert record.name == "out"
     assert record.robustness is not None
     assert list(record.robustness.attacks) == ["FGSM", "PGD-20"]
     assert record.robustness.eps == pytest.approx(8 / 255)
@@ -83,8 +83,8 @@ def test_the_command_in_the_record_repeats_it(folder: Path) -> None:
 
 
 def test_profiles_and_a_curve_are_part_of_it_where_asked_for(folder: Path) -> None:
-    profiles = ["--layer", "logits", "--layer-profile", "--feature-profile", "--curve", "2/255,8/255"]
-    assert main([*OPTIONS, *FEW, *profiles, "--out", "out"]) == 0
+    profiles = ["--layer", "logits", *FEW[:3], "--curve", "2/255,8/255"]
+    assert main([*OPTIONS, *profiles, "--out", "out"]) == 0
     record = ModelRecord.load(folder / "out")
     assert record.layers is not None
     assert "features" in record.layers.layers
@@ -133,3 +133,28 @@ def test_a_mistake_is_one_line(options: list[str], message: str, capsys: Any) ->
     assert message in error
     assert "Traceback" not in error
     assert not Path("out").exists()
+
+
+def test_what_train_trains_by_default_needs_no_module_of_ones_own(folder: Path, capsys: Any) -> None:
+    options = [*OPTIONS[3:], *FEW, "--model", "small-cnn"]
+    assert main(["evaluate", *options, *WEIGHTS, "--out", "out"]) == 0
+    assert main(["evaluate", *options, "--out", "other"]) == 2
+    assert "`weights` must be an existing file where `model` is 'small-cnn', got None" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("nn.Linear(7, 3)", "`model` must take inputs of shape"),
+        (
+            "nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Flatten(0))",
+            "`model` must give one row of logits a sample",
+        ),
+        ("nn.LSTM(8, 3)", "`model` must take inputs of shape"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_one_line(folder: Path, capsys: Any, model: str, message: str) -> None:
+    name = f"unfit{abs(hash(model))}"
+    (folder / f"{name}.py").write_text(f"from torch import nn\ndef build():\n    return {model}\n")
+    assert main(["evaluate", "--model", f"{name}:build", *OPTIONS[3:], *FEW, "--out", "out"]) == 2
+    assert message in capsys.readouterr().err

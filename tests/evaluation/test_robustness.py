@@ -125,7 +125,7 @@ def test_what_leaves_ball_or_box_or_is_no_number_counts_as_unperturbed(added: fl
 def test_by_default_all_attacks_of_the_paper_are_run(toy: Any) -> None:
     found = evaluated(toy, attacks=DEFAULT)
     assert list(found.attacks) == list(DEFAULT)
-    assert list(found.accuracies()) == ["clean", *DEFAULT, "worst case of all"]
+    assert list(found.accuracies()) == ["clean", *DEFAULT, "worst in the ball"]
     assert all(attack.seconds > 0 for attack in found.attacks.values())
     assert found.attacks["PGD-50"].settings["max_iter"] == 50
     assert RobustnessResult.from_dict(found.to_dict()) == found

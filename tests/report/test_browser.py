@@ -96,7 +96,7 @@ def test_the_tables_show_the_numbers_of_the_json(browser, page):
         for attack, content in robustness["attacks"].items():
             assert numbers(compared[attack][index]) == accuracy(content["accuracy"])
             assert numbers(attacked[attack][0]) == accuracy(content["accuracy"])
-        assert numbers(compared["worst case of all"][index]) == accuracy(robustness["worst_case"])
+        assert numbers(compared["worst in the ball"][index]) == accuracy(robustness["worst_case"])
         assert numbers(compared["clean"][index]) == accuracy(robustness["clean"])
         for label, key in (("normal information", "normal"), ("worst-case information", "worst_case")):
             assert numbers(compared[label][index]) == estimate(found[key])

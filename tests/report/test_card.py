@@ -236,3 +236,18 @@ def test_a_result_writes_its_own_page(records, kind, tmp_path):
 
 def test_a_result_draws_itself(records):
     assert records[0].representation.plot().get_xlabel() == "information (nats)"
+
+
+def test_files_of_others_beside_the_page_are_left_alone(records, tmp_path):
+    for name in ("results.json", "notes.md"):
+        (tmp_path / name).write_text("{}")
+        with pytest.raises(ValueError, match=rf"`path` must leave '.*{name}' alone, which is no part of a card"):
+            write_card(records, (tmp_path / name).with_suffix(".html"))
+        assert (tmp_path / name).read_text() == "{}"
+    write_card(records, tmp_path / "card.html")
+    write_card(records, tmp_path / "card.html")
+
+
+def test_a_record_gives_its_own_card(records, tmp_path):
+    assert records[0].to_html(tmp_path / "own.html") == (tmp_path / "own.html").read_text(encoding="utf-8")
+    assert records[0].name in records[0].to_html()

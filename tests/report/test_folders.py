@@ -28,3 +28,11 @@ def test_a_damaged_record_is_an_error(folder):
     (folder / "a" / "results.json").write_text("{")
     with pytest.raises(ValueError, match=r"must hold a readable results.json"):
         load_records([folder])
+
+
+def test_results_of_something_else_in_a_sub_folder_are_passed_over_and_named_where_asked_for(folder):
+    (folder / "run").mkdir()
+    (folder / "run" / "results.json").write_text('{"accuracies": {}}')
+    assert [record.name for record in load_records([folder])] == ["model a", "model b"]
+    with pytest.raises(ValueError, match=r"`folder` must hold the record of a model, got '.*run'"):
+        load_records([folder / "run"])

@@ -54,8 +54,8 @@ PLAIN, ROBUST = represented("plain", 2.25, 2.125, 2.375), represented("robust", 
 
 def test_an_order_is_claimed_where_the_intervals_are_apart():
     assert said(PLAIN, ROBUST) == (
-        "The representation of robust loses less information than that of plain: 0.500 nats [0.375, 0.625] against "
-        "2.250 nats [2.125, 2.375]."
+        "Under the worst perturbations found, the representation of robust loses less information than that of plain: "
+        "0.500 nats [0.375, 0.625] against 2.250 nats [2.125, 2.375]."
     )
     assert said(attacked("weak", 300), attacked("strong", 600)) == (
         "strong withstands the attacks better than weak: 60.0 % [56.9, 63.0] against 30.0 % [27.2, 32.9]; worst of "
@@ -65,16 +65,18 @@ def test_an_order_is_claimed_where_the_intervals_are_apart():
 
 def test_no_order_is_claimed_where_the_intervals_overlap():
     found = said(represented("a", 2.0, 1.5, 2.5), represented("b", 1.0, 0.5, 1.5))
-    assert found.startswith("The 95 % intervals overlap, so no order of vulnerability can be claimed: a loses 2.000")
+    assert found.startswith(
+        "Under the worst perturbations found, the 95 % intervals overlap, so no order of vulnerability is claimed: a"
+    )
     found = said(attacked("a", 500), attacked("b", 510))
-    assert found.startswith("The 95 % intervals overlap, so no order of robustness can be claimed: a keeps 50.0 %")
+    assert found.startswith("The 95 % intervals overlap, so no order of robustness is claimed: a keeps 50.0 %")
 
 
 def test_three_models_are_ordered_only_where_their_intervals_are_apart():
     found = said(represented("c", 3, 2.9, 3.1), represented("b", 1.1, 1, 1.2), represented("a", 1, 0.9, 1.1))
     assert found == (
-        "The representation of a loses less information than that of c; the representation of b loses less information "
-        "than that of c; no other order is claimed."
+        "Under the worst perturbations found, the representation of a loses less information than that of c; "
+        "the representation of b loses less information than that of c; no other order is claimed."
     )
     assert said(attacked("c", 100), attacked("b", 400), attacked("a", 700)) == (
         "a withstands the attacks better than b and c; b withstands the attacks better than c; worst of 1 attack, l_2, "
@@ -86,7 +88,7 @@ def test_three_models_are_ordered_only_where_their_intervals_are_apart():
 def test_a_model_whose_attack_failed_is_never_the_less_vulnerable_one(flag):
     doubtful = replace(ROBUST, representation=replace(ROBUST.representation, flags=(flag,)))
     found = said(PLAIN, doubtful)
-    assert found.startswith("No order of vulnerability is claimed")
+    assert found.startswith("Under the worst perturbations found, no order of vulnerability is claimed")
     assert "the flags of robust say that more may be lost" in found
 
 
@@ -130,3 +132,22 @@ def test_nothing_measured_is_said_to_be_so():
 def test_no_model_at_all_is_an_error():
     with pytest.raises(ValueError, match="at least one model"):
         verdict([])
+
+
+def test_what_was_measured_with_other_effort_or_on_other_samples_is_not_ordered():
+    weak = replace(PLAIN.representation, settings={**PLAIN.representation.settings, "max_iter": 1})
+    assert "max_iter" in said(replace(PLAIN, name="weak", representation=weak), ROBUST)
+    few = replace(PLAIN.representation, normal=replace(PLAIN.representation.normal, nb_samples=7))
+    assert "number of samples" in said(replace(PLAIN, name="few", representation=few), ROBUST)
+    other = attacked("strong", 600)
+    stronger = {name: replace(found, settings={"max_iter": 99}) for name, found in other.robustness.attacks.items()}
+    other = replace(other, robustness=replace(other.robustness, attacks=stronger))
+    assert "attacked differently" in said(attacked("weak", 300), other)
+
+
+def test_no_robustness_is_claimed_where_no_attack_was_within_the_ball():
+    outside = attacked("a", 500)
+    larger = {name: replace(found, eps=9.0) for name, found in outside.robustness.attacks.items()}
+    assert said(replace(outside, robustness=replace(outside.robustness, attacks=larger))) == (
+        "No attack was run within the threat model (l_2, eps 0.5)."
+    )

@@ -20,6 +20,7 @@ from art_mi.report.plots.canvas import (
     right_edge,
     wrapped,
 )
+from art_mi.report.verdict import differences
 from art_mi.results import Accuracy, ModelRecord, RepresentationVulnerability, wilson_interval
 
 
@@ -85,7 +86,10 @@ def gap_against_vulnerability(records: Sequence[ModelRecord], ax: Axes | None = 
         axes.plot([drop.value] * 2, [100 * low, 100 * high], color=colour, linewidth=1.4)
         axes.plot(drop.value, gap, color=colour, marker=marker, linestyle="none", label=wrapped(record.name))
         points.append((drop.value, gap))
-    axes.plot([], [], linestyle="none", label=_correlation(points))
+    alike = not differences({r.name: representation for r, representation, _ in found})
+    threats = {(robustness.norm, robustness.eps) for *_, robustness in found}
+    said = _correlation(points) if alike and len(threats) == 1 else "measured differently: no correlation"
+    axes.plot([], [], linestyle="none", label=said)
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"representation vulnerability ({unit})")
