@@ -67,6 +67,10 @@ def test_masked_gradients_raise_flags(mask: str, toy: Any) -> None:
     found = evaluated(toy, toy.classifier(MASKS[mask](toy)))
     assert {Flag.ABOVE_CHANCE, Flag.BLACK_BOX_STRONGER, Flag.NOISE_STRONGER} <= set(found.flags)
     assert found.worst_case.value > evaluated(toy, toy.classifier(), checks=False).worst_case.value + 0.1
+    for name in ("black box", "noise"):  # what a check breaks alone is counted all the same
+        broken = list(found.checks[name].broken)
+        assert broken
+        assert not found.worst_case.correct[broken].any()
 
 
 def test_without_checks_there_are_none(toy: Any) -> None:
