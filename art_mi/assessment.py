@@ -20,6 +20,7 @@ from art_mi.evaluation.attacks import pgd
 from art_mi.finished import Finished, fingerprint
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
+from art_mi.representations import named_layer
 from art_mi.results import ModelRecord, RepresentationVulnerability
 from art_mi.rules import NON_NEGATIVE, check, integer
 from art_mi.saliency import information_saliency, loss_saliency
@@ -89,8 +90,14 @@ def assess(
     check("nb_images", nb_images, integer(1))
     for radius in curve:
         check("curve", radius, NON_NEGATIVE)
+    if list(curve) != sorted(set(curve)):
+        raise ValueError(f"`curve` must hold ascending radii, got {list(curve)}.")
     bridge.check_classifier(classifier)
+    if len(x) < FEWEST_PAIRS:
+        raise ValueError(f"`x` must hold at least {FEWEST_PAIRS} samples, got {len(x)}.")
     measured = _layers(classifier, layer_profile)
+    for wanted in [*([] if layer is None else [layer]), *([] if measured == "all" else measured)]:
+        named_layer(classifier.model, wanted)
     threat: dict[str, Any] = {"eps": eps, "norm": norm}
     shared: dict[str, Any] = {**threat, "random_state": random_state, "verbose": verbose}
     robustness = evaluate_robustness(classifier, x, y, attacks=attacks, checks=checks, out=out, **shared)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from art_mi.results.record import replace_file
 
@@ -92,13 +92,23 @@ def fingerprint(classifier: PyTorchClassifier, x: Any, y: Any, settings: Mapping
     ]  # what is private are caches, filled by the first prediction
     rest = {
         "model": str(classifier.model),
-        "loss": f"{classifier.loss!r} {getattr(classifier.loss, '__dict__', '')}",
+        "loss": _loss(digest, classifier.loss),
         "clip_values": classifier.clip_values,
         "preprocessing": preprocessing,
         "settings": settings,
     }
     digest.update(json.dumps(rest, sort_keys=True, default=_plain).encode())
     return digest.hexdigest()
+
+
+def _loss(digest: Any, loss: Any) -> list[Any]:
+    """Kind and plain settings of a loss, its class weights in the digest; of a function its name."""
+    if not isinstance(loss, nn.Module):
+        return [getattr(loss, "__module__", ""), getattr(loss, "__qualname__", type(loss).__qualname__)]
+    for name, value in (*loss.state_dict().items(), *loss.named_buffers()):
+        _add(digest, name, value)
+    settings = {name: value for name, value in vars(loss).items() if not name.startswith("_") and name != "training"}
+    return [type(loss).__qualname__, settings]
 
 
 def _add(digest: Any, name: str, value: Any) -> None:

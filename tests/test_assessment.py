@@ -104,6 +104,9 @@ def test_labels_are_needed(classifier: PyTorchClassifier, data: Any) -> None:
         ({"nb_profiled": 60}, ValueError, "`nb_profiled` must be an integer of at least 100, got 60"),
         ({"nb_images": 0}, ValueError, "`nb_images` must be an integer of at least 1, got 0"),
         ({"curve": [-1]}, ValueError, "`curve` must be a non-negative number, got -1"),
+        ({"curve": [0.2, 0.1]}, ValueError, r"`curve` must hold ascending radii, got \[0.2, 0.1\]"),
+        ({"layer": "9"}, ValueError, "`layer` must name a module of the model, got '9'"),
+        ({"layer_profile": ["9"]}, ValueError, "`layer` must name a module of the model, got '9'"),
         ({"attacks": 5}, TypeError, "`attacks` must be names, or a mapping from names to attacks, got int"),
         ({"attacks": ["FGSN"]}, ValueError, "`attacks` must be one of 'FGSM'"),
     ],
@@ -113,6 +116,12 @@ def test_bad_arguments_are_refused_before_any_work(
 ) -> None:
     with pytest.raises(error, match=match):
         assess(classifier, *data, **{**QUICK, **options}, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_samples_are_refused_before_any_work(classifier: PyTorchClassifier, data: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`x` must hold at least 100 samples, got 99"):
+        assess(classifier, data[0][:99], data[1][:99], **QUICK, out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

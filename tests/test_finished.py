@@ -145,6 +145,8 @@ def _other_activation() -> PyTorchClassifier:
         lambda: digest(_other_buffer_that_is_not_saved()),
         lambda: digest(classifier(loss=nn.MultiMarginLoss())),
         lambda: digest(classifier(loss=nn.CrossEntropyLoss(label_smoothing=0.1))),
+        lambda: digest(classifier(loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0])))),
+        lambda: digest(classifier(loss=nn.functional.cross_entropy)),
         lambda: digest(classifier(clip_values=(0.0, 2.0))),
         lambda: digest(classifier(clip_values=None)),
         lambda: digest(classifier(preprocessing=(0.5, 0.5))),
@@ -157,6 +159,15 @@ def _other_activation() -> PyTorchClassifier:
 )
 def test_any_change_changes_the_fingerprint(changed: Any) -> None:
     assert changed() != digest()
+
+
+def test_functions_count_by_their_names_and_not_by_where_they_lie_in_memory() -> None:
+    def made() -> Any:
+        return lambda logits, y: nn.functional.cross_entropy(logits, y)
+
+    one, other = made(), made()
+    assert repr(one) != repr(other)
+    assert digest(classifier(loss=one)) == digest(classifier(loss=other))
 
 
 def test_long_arrays_in_settings_count_whole() -> None:
