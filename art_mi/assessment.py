@@ -96,6 +96,7 @@ def assess(
     if len(x) < FEWEST_PAIRS:
         raise ValueError(f"`x` must hold at least {FEWEST_PAIRS} samples, got {len(x)}.")
     measured = _layers(classifier, layer_profile)
+    without = {"layers": "left out: no hook can read any"} if layer_profile is True and not measured else {}
     for wanted in [*([] if layer is None else [layer]), *([] if measured == "all" else measured)]:
         named_layer(classifier.model, wanted)
     threat: dict[str, Any] = {"eps": eps, "norm": norm}
@@ -116,7 +117,7 @@ def assess(
         features,
         radii,
         history=tuple(history),
-        settings={**(settings or {}), "samples": len(x), "random_state": random_state, **versions()},
+        settings={**(settings or {}), **without, "samples": len(x), "random_state": random_state, **versions()},
         command=command,
         images=_images(classifier, x, y, threat, layer, nb_images, random_state),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from art_mi.results.record import replace_file
+from art_mi.files import replace_file
 
 if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier

@@ -15,6 +15,7 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from art_mi.extras import optional
+from art_mi.randomness import isolated_randomness
 from art_mi.rules import check, integer, one_of, or_none
 
 Preprocessing = tuple[Sequence[float], Sequence[float]]
@@ -97,8 +98,7 @@ def from_torchvision(
     if chosen is not None and nb_classes not in (None, classes):
         raise ValueError(f"`nb_classes` must be that of the weights, {classes}, got {nb_classes}; or replace the head.")
     nb_classes = nb_classes or classes
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(random_state)
+    with isolated_randomness(random_state, torch.device("cpu")):
         model = torchvision.models.get_model(name, weights=chosen, num_classes=nb_classes, **kwargs)
     return _wrapped(
         model,
@@ -144,8 +144,7 @@ def from_timm(
         raise ValueError(f"`name` must be a network of timm, got {name!r}. {_close(name, timm.list_models())}")
     check("nb_classes", nb_classes, or_none(integer(1)))
     check("random_state", random_state, integer(0))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(random_state)
+    with isolated_randomness(random_state, torch.device("cpu")):
         model = timm.create_model(name, pretrained=pretrained, num_classes=nb_classes, **kwargs)
     described = timm.data.resolve_model_data_config(model)
     return _wrapped(

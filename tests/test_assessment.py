@@ -131,6 +131,7 @@ def test_a_model_of_one_layer_has_no_profile_of_layers(data: Any) -> None:
     single = PyTorchClassifier(model, nn.CrossEntropyLoss(), (36,), 3, clip_values=(0.0, 1.0), device_type="cpu")
     record = assess(single, x, y, **QUICK, feature_profile=False)
     assert record.layers is None
+    assert record.settings["layers"] == "left out: no hook can read any"
 
 
 def test_samples_sorted_by_class_are_taken_evenly(classifier: PyTorchClassifier, data: Any) -> None:

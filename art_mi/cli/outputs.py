@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from safetensors.torch import save_model
@@ -16,6 +12,7 @@ from torch import nn
 
 from art_mi.cli.inputs import Labelled
 from art_mi.evaluation import accuracy, attacked_accuracy, standard_attacks
+from art_mi.files import replace_file, replacing
 from art_mi.results import Accuracy
 from art_mi.trainers import StepTrainer
 
@@ -53,23 +50,5 @@ def write_report(trainer: StepTrainer, test: Labelled | None, eps: float | None,
         "eps (l_inf)": eps,
         "history": trainer.history,
     }
-    with replacing(folder / RESULTS) as part:
-        part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    replace_file(folder / RESULTS, f"{json.dumps(report, indent=2)}\n".encode())
     return accuracies
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A new file beside `path`, which takes its place at the end, but not after an error.
-
-    :param path: File to replace; its folder exists.
-    """
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        part.touch(exist_ok=False)
-        mode = part.stat().st_mode  # safetensors would let nobody else read
-        yield part
-        part.chmod(mode)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from art_mi.files import replace_file
 from art_mi.report import cells as show
 from art_mi.report.blocks import Command, Document, Drawings, Points, Row, Section, Table, Tile
 from art_mi.report.cells import Cell, accuracy_cell, estimate_cell, percent_cell
@@ -86,7 +87,7 @@ def write_card(
     _check_own(*files[1:])
     page.parent.mkdir(parents=True, exist_ok=True)
     for file, text in zip(files, texts, strict=True):
-        file.write_text(text, encoding="utf-8")
+        replace_file(file, text.encode())
     return files
 
 
@@ -144,18 +145,18 @@ def _document(records: Sequence[ModelRecord], title: str, settings: Mapping[str,
 def _tile(record: ModelRecord, colour: str) -> Tile:
     facts: list[tuple[str, Cell]] = []
     robustness, representation = record.robustness, record.representation
+    attacked = robustness is not None and robustness.nb_attacks > 0
+    if robustness and attacked:
+        facts.append((f"accuracy, worst of {attacks_counted(robustness)}", accuracy_cell(robustness.worst_case)))
     if robustness:
-        facts += [
-            (f"accuracy, worst of {attacks_counted(robustness)}", accuracy_cell(robustness.worst_case)),
-            ("accuracy without attack", accuracy_cell(robustness.clean)),
-        ]
+        facts.append(("accuracy without attack", accuracy_cell(robustness.clean)))
     if representation:
         facts += [
             ("information lost", estimate_cell(representation.vulnerability)),
             (CEILINGS.get(representation.method, "accuracy ceiling"), percent_cell(representation.accuracy_ceiling)),
         ]
     (headline, value), *rest = facts or [("nothing measured", Cell())]
-    shares = (100 * robustness.worst_case.value, 100 * robustness.gap) if robustness else ()
+    shares = (100 * robustness.worst_case.value, 100 * robustness.gap) if robustness and attacked else ()
     flags = flags_of(record)
     caution = [f"{len(flags)}, see below" if flags else "none raised"]
     if robustness and not robustness.checks:

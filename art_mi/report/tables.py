@@ -39,10 +39,8 @@ def _accuracies(records: Sequence[ModelRecord]) -> list[Row]:
         Row(name, tuple(accuracy_cell(of_model.get(name)) for of_model in found), (UPPER,) * marked, marked)
         for name, marked in (*((name, False) for name in names), (WORST, True))
     ]
-    gaps = [
-        Cell() if record.robustness is None else percent_cell(record.robustness.gap, record.robustness.gap_interval)
-        for record in records
-    ]
+    attacked = [result if result and result.nb_attacks else None for result in (r.robustness for r in records)]
+    gaps = [Cell() if result is None else percent_cell(result.gap, result.gap_interval) for result in attacked]
     return [*rows, Row("adversarial gap", tuple(gaps), (GAP,))]
 
 

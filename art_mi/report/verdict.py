@@ -42,7 +42,7 @@ def _on_accuracy(results: Mapping[str, RobustnessResult]) -> str:
     if len(threats) > 1 or len({_attacked(result) for result in results.values()}) > 1:
         return f"The models were attacked differently, so their accuracies are not compared{doubt}."
     (threat,) = threats
-    if not _counted(next(iter(results.values()))):
+    if not next(iter(results.values())).nb_attacks:
         return f"No attack was run within the threat model ({threat})."
     shown = {name: _stated(accuracy_cell(result.worst_case)) for name, result in results.items()}
     if len(results) == 1:
@@ -130,16 +130,12 @@ def _attacked(result: RobustnessResult) -> str:
     return f"{result.clean.nb_samples} {settings}"
 
 
-def _counted(result: RobustnessResult) -> int:
-    return sum(attack.norm == result.norm and attack.eps <= result.eps for attack in result.attacks.values())
-
-
 def attacks_counted(result: RobustnessResult) -> str:
     """How many attacks the worst case is taken over: those of its own ball.
 
     :param result: Accuracies under attack.
     """
-    n = _counted(result)
+    n = result.nb_attacks
     return f"{n} attack{'' if n == 1 else 's'}"
 
 

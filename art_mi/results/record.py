@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from art_mi.files import replace_file
 from art_mi.results.backbone import BackboneReport
 from art_mi.results.profiles import FeatureProfile, LayerProfile, VulnerabilityCurve
-from art_mi.results.result import NOT_STORED, Result
+from art_mi.results.result import NOT_STORED, Result, written
 from art_mi.results.robustness import RobustnessResult
 from art_mi.results.vulnerability import RepresentationVulnerability
 
@@ -59,10 +59,7 @@ class ModelRecord(Result):
         """
         from art_mi.report.card import card  # results offer their own report
 
-        html = card([self])
-        if path is not None:
-            Path(path).write_text(html, encoding="utf-8")
-        return html
+        return written(card([self]), path)
 
     def save(self, folder: str | Path) -> None:
         """Write `results.json` and, where there are images, `images.npz`; each is replaced whole or not at all.
@@ -100,14 +97,3 @@ class ModelRecord(Result):
                 return replace(record, images=dict(images))
         except (OSError, ValueError) as error:
             raise ValueError(f"`folder` must hold a readable {IMAGES}, got {str(folder)!r}: {error}.") from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole: at every moment `path` holds what it held or what is new.
-
-    :param path: In a folder that exists.
-    :param content: What it is to hold.
-    """
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)

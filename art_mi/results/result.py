@@ -36,8 +36,7 @@ class Result:
     def to_json(self, path: str | Path | None = None) -> str:
         """JSON text of :meth:`to_dict`, written to `path` where one is given."""
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False)
-        if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+        written(f"{text}\n", path)
         return text
 
     @classmethod
@@ -52,6 +51,18 @@ class Result:
         except Exception as error:  # cattrs wraps whatever the wrong value raised
             faults = "; ".join(transform_error(error, path=cls.__name__)[:3])
             raise ValueError(f"`content` must be a {cls.__name__} as `to_dict` gives it, got {faults}.") from error
+
+
+def written(text: str, path: str | Path | None) -> str:
+    """A text, in a file too where one is given.
+
+    :param text: Any text.
+    :param path: File to write, None for none.
+    :return: The text.
+    """
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
 
 
 def _plain(value: Any) -> Any:

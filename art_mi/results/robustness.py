@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from art_mi.results.information import Flag
-from art_mi.results.result import NOT_STORED, Result
+from art_mi.results.result import NOT_STORED, Result, written
 
 
 def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -117,6 +117,11 @@ class RobustnessResult(Result):
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def nb_attacks(self) -> int:
+        """How many attacks the worst case is taken over: those of its own norm, within its radius."""
+        return sum(attack.norm == self.norm and attack.eps <= self.eps for attack in self.attacks.values())
+
+    @property
     def gap(self) -> float:
         """Natural minus worst-case accuracy: the adversarial gap found."""
         return self.clean.value - self.worst_case.value
@@ -134,12 +139,10 @@ class RobustnessResult(Result):
         """
         from art_mi.report.card import result_card  # points right: results offer their own report
 
-        html = result_card(name, robustness=self)
-        if path is not None:
-            Path(path).write_text(html, encoding="utf-8")
-        return html
+        return written(result_card(name, robustness=self), path)
 
     def accuracies(self) -> dict[str, Accuracy]:
-        """Clean accuracy, accuracy under each attack and the worst case, by name in reading order."""
+        """Clean accuracy, accuracy under each attack and the worst case where there is one, in reading order."""
         attacked = {name: outcome.accuracy for name, outcome in self.attacks.items()}
-        return {"clean": self.clean, **attacked, "worst in the ball": self.worst_case}
+        worst = {"worst in the ball": self.worst_case} if self.nb_attacks else {}
+        return {"clean": self.clean, **attacked, **worst}

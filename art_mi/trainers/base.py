@@ -26,9 +26,9 @@ from art_mi.rules import BOOLEAN, check, integer, one_of
 from art_mi.trainers import crafting, processes
 from art_mi.trainers.batches import ArrayBatches, Batches, GeneratorBatches, LoaderBatches
 from art_mi.trainers.crafting import Target
+from art_mi.trainers.devices import PRECISIONS, InPrecision, check_fabric, one_device
 from art_mi.trainers.loop import Loop
 from art_mi.trainers.options import FitOptions
-from art_mi.trainers.processes import PRECISIONS
 from art_mi.trainers.validation import Validation
 
 Terms = dict[str, Tensor]
@@ -89,14 +89,14 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             check(name, value, BOOLEAN)
         check("random_state", random_state, integer(0))
         if fabric is not None:
-            processes.check_fabric(fabric, classifier.device)
+            check_fabric(fabric, classifier.device)
             if precision != PRECISIONS[0]:
                 raise ValueError(f"`precision` must be left to the `fabric` given, got {precision!r}.")
         super().__init__(classifier)
         self.attack = attack
         self.precision, self.channels_last, self.compiled = precision, channels_last, compiled
         self.random_state, self.verbose = random_state, verbose
-        self.fabric = Fabric(**_accelerator(classifier.device), precision=precision) if fabric is None else fabric
+        self.fabric = one_device(classifier.device, precision) if fabric is None else fabric
         self.generator = torch.Generator(classifier.device).manual_seed(int(random_state) + self.fabric.global_rank)
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -262,8 +262,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         originals = dict(self.modules)
         processes.share(self.fabric, [module.state_dict() for module in (model, *originals.values())])
         try:
-            self.running = _InPrecision(self.fabric, torch.compile(model) if self.compiled else model)
-            self.modules = {name: _InPrecision(self.fabric, module) for name, module in originals.items()}
+            self.running = InPrecision(self.fabric, torch.compile(model) if self.compiled else model)
+            self.modules = {name: InPrecision(self.fabric, module) for name, module in originals.items()}
             with bridge.restored(model):
                 yield
         finally:
@@ -304,19 +304,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         Loop(self, batches, chosen, validation).run()
 
 
-class _InPrecision(nn.Module):
-    """A module that runs in Fabric's precision and gives 32-bit floats."""
-
-    def __init__(self, fabric: Fabric, module: Any) -> None:
-        super().__init__()
-        self.fabric, self.module = fabric, module
-
-    def forward(self, *inputs: Tensor) -> Any:
-        with self.fabric.autocast():
-            out = self.module(*inputs)
-        return self.fabric.strategy.precision.convert_output(out)
-
-
 def _check_trainable(classifier: PyTorchClassifier) -> None:
     """Refuse an optimizer that would train something else, and preprocessing that changes labels."""
     own = set(classifier.model.parameters())
@@ -333,12 +320,6 @@ def _is_whole_loader(generator: DataGenerator) -> bool:
         return False
     dataset = generator.iterator.dataset
     return isinstance(dataset, Sized) and len(dataset) == generator.size
-
-
-def _accelerator(device: torch.device) -> dict[str, Any]:
-    if device.type == "cuda":
-        return {"accelerator": "cuda", "devices": [device.index or 0]}
-    return {"accelerator": device.type, "devices": 1}
 
 
 __all__ = ["Callback", "StepTrainer", "Terms"]

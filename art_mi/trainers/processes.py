@@ -11,36 +11,8 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor, distributed
 from torch.optim import Optimizer
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-
-
-def check_fabric(fabric: Any, device: torch.device) -> None:
-    """Refuse what the trainers cannot run on.
-
-    :param fabric: Anything.
-    :param device: The classifier's.
-    :raises TypeError: If it is not a Lightning `Fabric`.
-    :raises ValueError: If its strategy, precision or device does not fit, or it has not been launched.
-    """
-    if not isinstance(fabric, Fabric):
-        raise TypeError(f"`fabric` must be a Lightning Fabric, got {type(fabric).__name__}.")
-    strategy, precision = fabric.strategy, getattr(fabric.strategy.precision, "precision", None)
-    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
-        raise ValueError(f"`fabric` must run on one device or by 'ddp', got {type(strategy).__name__}.")
-    if precision not in PRECISIONS:
-        raise ValueError(f"`fabric` must have a precision of {', '.join(map(repr, PRECISIONS))}, got {precision!r}.")
-    if isinstance(strategy, DDPStrategy) and not distributed.is_initialized():
-        raise ValueError("`fabric` must have been launched: call `fabric.launch()` before the classifier is made.")
-    if fabric.device != device:
-        raise ValueError(
-            f"`fabric` must run on the classifier's device, {device}, got {fabric.device}. Make the classifier after "
-            "`fabric.launch()`."
-        )
 
 
 def gather(fabric: Fabric, values: Tensor) -> Tensor:

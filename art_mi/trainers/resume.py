@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import reprlib
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from art_mi.files import replace_file
 from art_mi.randomness import random_states, restore_random_states
 from art_mi.trainers import processes
 from art_mi.trainers.batches import Batches
@@ -175,9 +175,7 @@ def _write_table(path: Path, records: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(text, list(dict.fromkeys(name for record in records for name in record)))
         writer.writeheader()
         writer.writerows(records)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text.getvalue(), encoding="utf-8", newline="")
-        os.replace(part, path)
+        replace_file(path, text.getvalue().encode())
 
 
 def _check_alike(kept: dict[str, Any], own: dict[str, Any], what: str) -> None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from art_mi.report import verdict
+from art_mi.report import card, verdict
+from art_mi.report.tables import comparison_rows
 from art_mi.results import (
     Accuracy,
     AttackedAccuracy,
@@ -151,3 +152,14 @@ def test_no_robustness_is_claimed_where_no_attack_was_within_the_ball():
     assert said(replace(outside, robustness=replace(outside.robustness, attacks=larger))) == (
         "No attack was run within the threat model (l_2, eps 0.5)."
     )
+
+
+def test_a_model_that_was_not_attacked_within_the_ball_has_no_worst_case_anywhere():
+    outside = attacked("a", 500)
+    larger = {name: replace(found, eps=9.0) for name, found in outside.robustness.attacks.items()}
+    record = replace(outside, robustness=replace(outside.robustness, attacks=larger))
+    assert record.robustness.nb_attacks == 0
+    assert "worst in the ball" not in record.robustness.accuracies()
+    rows = {row.label: [str(cell) for cell in row.cells] for row in comparison_rows([record])}
+    assert rows["worst in the ball"] == rows["adversarial gap"] == ["-"]
+    assert "worst of" not in card([record])

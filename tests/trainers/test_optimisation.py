@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import lr_scheduler as schedulers
 from torch.utils.data import DataLoader, TensorDataset
 
-from art_mi.trainers import MadryPGDTrainer, MIMAETrainer, StandardTrainer, TRADESTrainer, WorstCaseMITrainer, base
-from art_mi.trainers.processes import PRECISIONS
+from art_mi.trainers import MadryPGDTrainer, MIMAETrainer, StandardTrainer, TRADESTrainer, WorstCaseMITrainer, devices
+from art_mi.trainers.devices import PRECISIONS
 
 EPOCHS, STEPS = 4, 3
 
@@ -219,7 +219,9 @@ def test_mixed_precision_is_of_the_training_step_alone(toy: Any, kind: type[Any]
 
 def test_the_precision_asked_for_is_the_one_of_the_fabric(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
-    monkeypatch.setattr(base, "Fabric", lambda **options: made.append(options) or Fabric(accelerator="cpu", devices=1))
+    monkeypatch.setattr(
+        devices, "Fabric", lambda **options: made.append(options) or Fabric(accelerator="cpu", devices=1)
+    )
     for precision in PRECISIONS:
         toy.trainer(StandardTrainer, precision=precision)
     assert made == [{"accelerator": "cpu", "devices": 1, "precision": precision} for precision in PRECISIONS]

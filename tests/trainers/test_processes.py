@@ -39,7 +39,8 @@ from art_mi.trainers import (
     WorstCaseMITrainer,
 )
 from art_mi.trainers.checkpoint import load_checkpoint
-from art_mi.trainers.processes import check_fabric, gather, gathered, mean, share
+from art_mi.trainers.devices import check_fabric
+from art_mi.trainers.processes import gather, gathered, mean, share
 
 SAMPLES, BATCH = 24, 8
 

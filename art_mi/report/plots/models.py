@@ -71,7 +71,11 @@ def gap_against_vulnerability(records: Sequence[ModelRecord], ax: Axes | None = 
     :return: The axes drawn in.
     :raises ValueError: If no record has both.
     """
-    found = [(r, r.representation, r.robustness) for r in records if r.representation and r.robustness]
+    found = [
+        (r, r.representation, r.robustness)
+        for r in records
+        if r.representation and r.robustness and r.robustness.nb_attacks
+    ]
     if not found:
         raise ValueError("`records` must hold a model with vulnerability and accuracy under attack, got none.")
     axes = new_axes(3.2 + 0.22 * len(found)) if ax is None else ax
