@@ -253,6 +253,8 @@ def _classifier(encoder: Any, x: Any, y: Any, nb_classes: int | None, clip_value
         raise TypeError(f"`encoder` must be a torch module or an ART PyTorchClassifier, got {type(encoder).__name__}.")
     if nb_classes is None:
         labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+        if labels.size == 0 or labels.dtype.kind not in "biuf":
+            raise ValueError(f"`y` must hold numbers, got {labels.size} of {labels.dtype}.")
         nb_classes = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else int(labels.max()) + 1
     first = next(encoder.parameters(), None)
     return PyTorchClassifier(

@@ -30,7 +30,10 @@ class Finished:
 
         :param folder: Where parts are kept, created by the first of them; None keeps nothing.
         :param fingerprint: Of the work, from :func:`fingerprint`.
+        :raises TypeError: If the folder is no path.
         """
+        if not isinstance(folder, str | Path | None):
+            raise TypeError(f"`out` must be a folder, got {type(folder).__name__}.")
         self.folder = None if folder is None else Path(folder) / "finished"
         self.fingerprint = fingerprint
 

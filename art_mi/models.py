@@ -16,7 +16,7 @@ from torchvision.models import WeightsEnum
 
 from art_mi.extras import optional
 from art_mi.randomness import isolated_randomness
-from art_mi.rules import check, integer, one_of, or_none
+from art_mi.rules import TEXT, check, integer, one_of, or_none
 
 Preprocessing = tuple[Sequence[float], Sequence[float]]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -86,6 +86,7 @@ def from_torchvision(
     :param kwargs: Passed to `torchvision.models.get_model`.
     :raises ValueError: If the name or the weights are unknown, or another argument breaks its rule.
     """
+    check("name", name, TEXT)
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         raise ValueError(f"`name` must be a classifier of torchvision, got {name!r}. {_close(name, names)}")
@@ -139,6 +140,7 @@ def from_timm(
     :raises ImportError: If timm is missing.
     :raises ValueError: If the name is unknown, or another argument breaks its rule.
     """
+    check("name", name, TEXT)
     timm = optional("timm", "timm")
     if ":" not in name and not timm.is_model(name):  # with a colon it is an address on a hub
         raise ValueError(f"`name` must be a network of timm, got {name!r}. {_close(name, timm.list_models())}")

@@ -34,6 +34,7 @@ NON_NEGATIVE: Rule = "a non-negative number", lambda v: _finite(v) and v >= 0
 POSITIVE: Rule = "a positive number", lambda v: _finite(v) and v > 0
 PROPORTION: Rule = "a number between 0 and 1", lambda v: _finite(v) and 0 <= v <= 1
 BOOLEAN: Rule = "True or False", lambda v: isinstance(v, bool)
+TEXT: Rule = "a text", lambda v: isinstance(v, str)
 
 
 def integer(least: int) -> Rule:

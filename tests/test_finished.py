@@ -49,6 +49,11 @@ def test_parts_of_another_fingerprint_are_not_finished_and_are_replaced(tmp_path
     assert Finished(tmp_path, "a").get("PGD-20") is None
 
 
+def test_a_folder_must_be_one() -> None:
+    with pytest.raises(TypeError, match="`out` must be a folder, got int"):
+        Finished(5, "a")  # type: ignore[arg-type]
+
+
 def test_without_a_folder_nothing_is_kept() -> None:
     finished = Finished(None, "a")
     finished.put("PGD-20", {"value": 1})

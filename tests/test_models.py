@@ -215,3 +215,9 @@ def test_a_wrong_argument_of_robustbench_is_refused() -> None:
         from_robustbench("Standard")
     with pytest.raises(ValueError, match="`dataset` must be one of 'cifar10', 'cifar100', 'imagenet', got 'mnist'"):
         from_robustbench(Normalising(), dataset="mnist")
+
+
+@pytest.mark.parametrize("build", [from_torchvision, from_timm])
+def test_a_name_must_be_a_text(build: Any) -> None:
+    with pytest.raises(ValueError, match="`name` must be a text, got 5"):
+        build(5)
