@@ -36,6 +36,7 @@ def life(case: Any, out: Path, result: Path, seconds: float) -> bool:
     last, changes, end = version(out / CHECKPOINT), 0, math.inf
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)  # its loader's workers are killed with it: an orphan would hold our output open
         train(case, out, result)
         os._exit(0)
     while time.monotonic() < end:
@@ -49,7 +50,7 @@ def life(case: Any, out: Path, result: Path, seconds: float) -> bool:
             if changes == 2:  # the first is written before any step
                 end = time.monotonic() + seconds
         time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
+    os.killpg(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     return not status
 
