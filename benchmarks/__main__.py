@@ -1,0 +1,55 @@
+"""`python -m benchmarks`: run groups of rows, keep them as JSON, draw the table."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from jsonargparse import auto_cli
+
+from benchmarks.record import Record
+from benchmarks.timing import Settings
+
+GROUPS = ("imports", "attacks", "steps", "estimator", "metric", "scaling", "processes")
+RESULTS = Path(__file__).with_name("results")
+
+
+def main(
+    groups: list[str] | None = None,
+    rounds: int = 11,
+    quick: bool = False,
+    device: str = "cpu",
+    out: Path | None = None,
+) -> int:
+    """Run benchmarks.
+
+    Args:
+        groups: Which; all by default.
+        rounds: Timed rounds of each variant.
+        quick: The smallest sizes, once: a smoke test.
+        device: Device of models and data.
+        out: Folder of the results; rows measured before are kept where no new ones replace them.
+    """
+    chosen = list(groups or GROUPS)
+    if unknown := [name for name in chosen if name not in GROUPS]:
+        raise SystemExit(f"`groups` must be among {', '.join(GROUPS)}, got {', '.join(unknown)}.")
+    cores = os.cpu_count() or 1
+    threads = (1,) if quick or cores == 1 else (1, cores)
+    settings = Settings(rounds=1 if quick else rounds, threads=threads, quick=quick, device=device)
+    record = Record.at(out or RESULTS, device)
+    for name in chosen:
+        group = importlib.import_module(f"benchmarks.{name}")
+        record.replace(name, list(group.rows(settings)))
+        record.write()
+    print(record.table())
+    return 0
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    sys.exit(auto_cli(main, as_positional=False))

@@ -1,0 +1,28 @@
+"""What `import art_mi` costs beyond what its users import anyway."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from benchmarks.timing import Row, Settings, interleaved
+
+BASE, OURS = "import art, torch", "import art, torch, art_mi"
+MOST_SECONDS = 0.3
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """Fresh interpreters, timed by the clock; the goal is in seconds and is turned into a ratio."""
+    commands = {code: partial(_run, code) for code in (BASE, OURS)}
+    for times in interleaved(commands, replace(settings, threads=(2,))):  # other processes: the clock counts
+        row = times.row("import", "fresh interpreter", OURS, BASE, None)
+        beyond = row.medians[OURS] - row.medians[BASE]
+        goal = 1 + MOST_SECONDS / row.medians[BASE]
+        yield replace(row, goal=goal, more={"seconds_beyond": beyond, "goal_seconds": MOST_SECONDS})
+
+
+def _run(code: str) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

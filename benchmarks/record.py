@@ -1,0 +1,98 @@
+"""Rows on disk: one JSON a machine, the Markdown table drawn from it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.timing import Row
+
+PACKAGES = ("art-mi", "adversarial-robustness-toolbox", "torch", "torchvision", "numpy", "lightning-fabric")
+
+
+@dataclass
+class Record:
+    """All rows measured on one machine, by group.
+
+    :param path: The JSON file; the Markdown lies beside it.
+    :param machine: Processor, cores and system.
+    :param versions: Of Python and packages, by group as groups may be measured at different times.
+    :param groups: `{"measured": date, "versions": ..., "rows": [...]}` by name of the group.
+    """
+
+    path: Path
+    machine: dict[str, Any]
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, folder: Path, device: str) -> Record:
+        """What was kept in a folder for a kind of device, or nothing yet."""
+        path = folder / f"{device.split(':')[0]}.json"
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"groups": {}}
+        return cls(path, machine(device), kept["groups"])
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """What a file holds."""
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return cls(path, kept["machine"], kept["groups"])
+
+    def replace(self, group: str, rows: Sequence[Row]) -> None:
+        """Put new rows in the place of a group's old ones."""
+        self.groups[group] = {
+            "measured": date.today().isoformat(),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "rows": [{**asdict(row), "met": row.met} for row in rows],
+        }
+
+    def write(self) -> None:
+        """Write JSON and Markdown."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"machine": self.machine, "groups": self.groups}
+        self.path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        self.path.with_suffix(".md").write_text(self.table() + "\n", encoding="utf-8")
+
+    def table(self) -> str:
+        """The rows as Markdown."""
+        lines = [
+            "| work | setting | threads | ratio | 95 % interval | goal | met |",
+            "|---|---|--:|--:|---|---|---|",
+        ]
+        causes = []
+        for group in self.groups.values():
+            for row in group["rows"]:
+                lines.append(_line(row))
+                if row["cause"]:
+                    causes.append(f"- {row['work']}, {row['setting']}: {row['cause']}")
+        return "\n".join([*lines, *(["", *dict.fromkeys(causes)] if causes else [])])
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    found = {"processor": _processor(), "cores": torch.get_num_threads(), "system": platform.system()}
+    return found if device == "cpu" else {**found, "device": torch.cuda.get_device_name(device)}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.open() if "model name" in line] if info.exists() else []
+    return names[0] if names else platform.processor()
+
+
+def _line(row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    goal = "" if row["goal"] is None else f"{'at least' if row['at_least'] else 'at most'} {row['goal']:.2f}"
+    met = {None: "", True: "yes", False: "**no**"}[row["met"]]
+    work = f"{row['work']}: {row['ours']} / {row['base']}"
+    return (
+        f"| {work} | {row['setting']} | {row['threads']} ({row['clock']}) | {row['ratio']:.3f} "
+        f"| {low:.3f} to {high:.3f} | {goal} | {met} |"
+    )
