@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,11 @@ def _like(value: Any, x: Tensor) -> Tensor:
     return (
         x.new_full((), float(value)) if np.ndim(value) == 0 else torch.as_tensor(value, dtype=x.dtype, device=x.device)
     )
+
+
+def _no_further(moved: Tensor, x: Tensor, distance: Tensor) -> Tensor:
+    """Sums round: a step of one unit in the last place back towards `x` wherever a move came out longer than asked."""
+    return torch.where((moved - x).abs() > distance, torch.nextafter(moved, x), moved)
 
 
 @dataclass(frozen=True)
@@ -55,34 +62,45 @@ class NormBall:
         :param x: Centres of the same shape, inside the box.
         :return: Points of the same shape.
         """
+        return self.around(x)(x_adv)
+
+    def around(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """:meth:`project` onto the balls around given centres, with what depends on these alone computed once.
+
+        :param x: Centres of shape `(n, ...)`, inside the box.
+        :return: Map from points to points of that shape.
+        """
         if self.eps == 0:
-            return x.clone()
-        delta = self._shrink((x_adv - x).flatten(1)).view_as(x)
-        moved = x + delta
-        # Sums round: step one unit in the last place towards the centre wherever the move came out longer than asked.
-        moved = torch.where((moved - x).abs() > delta.abs(), torch.nextafter(moved, x), moved)
-        if self.clip_values is None:
-            return moved
+            return lambda x_adv: x.clone()
         low, high = self._box(x)
-        return torch.minimum(torch.maximum(moved, low), high)
+        if self.norm == math.inf:
+            radius = _like(self.eps, x)
+            least, most = (_no_further(x + side * radius, x, radius) for side in (-1, 1))
+            return partial(torch.clamp, min=least.maximum(low), max=most.minimum(high))
+
+        def project(x_adv: Tensor) -> Tensor:
+            delta = self._shrink((x_adv - x).flatten(1)).view_as(x)
+            return _no_further(x + delta, x, delta.abs()).clamp(low, high)
+
+        return project
 
     def steepest(self, grad: Tensor, x: Tensor | None = None) -> Tensor:
         """The step of norm 1 along which a function with gradient `grad` rises fastest.
 
         l_inf: the sign. l_2: the gradient over its length. l_1: the largest component alone. Components that the box
-        forbids are left out where `x` is given. A zero gradient gives a zero step; NaN counts as zero and an infinite
-        component as the largest number.
+        forbids are left out of the latter two where `x` is given; of the sign a projection takes them. A zero gradient
+        gives a zero step; NaN counts as zero and an infinite component as the largest number.
 
         :param grad: Gradients of shape `(n, ...)`.
         :param x: Where the step starts, to respect the box.
         :return: Steps of the same shape.
         """
+        if self.norm == math.inf:
+            return grad.sign()
         grad = grad.nan_to_num()
         if x is not None and self.clip_values is not None:
             low, high = self._box(x)
             grad = torch.where(((x >= high) & (grad > 0)) | ((x <= low) & (grad < 0)), 0.0, grad)
-        if self.norm == math.inf:
-            return grad.sign()
         flat = grad.flatten(1)
         if self.norm == 2:
             # Scaled first, so that neither tiny nor huge gradients lose their direction to under- or overflow.
@@ -113,9 +131,8 @@ class NormBall:
         return self.project(x + self.eps * delta.view_as(x), x)
 
     def _box(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.clip_values is not None
-        low, high = (_like(v, x) for v in self.clip_values)
-        return low, high
+        low, high = (-math.inf, math.inf) if self.clip_values is None else self.clip_values
+        return _like(low, x), _like(high, x)
 
     def _shrink(self, delta: Tensor) -> Tensor:
         """Nearest points `(n, d)` of the centred ball."""

@@ -190,8 +190,8 @@ def test_gradients_that_are_not_finite_never_reach_the_input(norm: float) -> Non
     assert_inside(ball.project(x + step, x), x, ball)
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_the_steepest_step_never_points_out_of_the_box(norm: float) -> None:
+@pytest.mark.parametrize("norm", [2, 1])
+def test_a_steepest_step_that_weighs_components_against_each_other_never_points_out_of_the_box(norm: float) -> None:
     x = torch.tensor([[0.0, 1.0, 0.5, 0.0, 1.0]])
     grad = torch.tensor([[-9.0, 8.0, 1.0, 2.0, -3.0]])
     step = NormBall(norm, 1.0, (0.0, 1.0)).steepest(grad, x)
@@ -202,9 +202,37 @@ def test_the_steepest_step_never_points_out_of_the_box(norm: float) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_the_steepest_step_is_zero_where_the_box_forbids_every_direction(norm: float) -> None:
-    step = NormBall(norm, 1.0, (0.0, 1.0)).steepest(torch.tensor([[-1.0, 2.0]]), torch.tensor([[0.0, 1.0]]))
-    assert step.tolist() == [[0.0, 0.0]]
+def test_a_steepest_step_leads_nowhere_where_the_box_forbids_every_direction(norm: float) -> None:
+    ball, x = NormBall(norm, 1.0, (0.0, 1.0)), torch.tensor([[0.0, 1.0]])
+    step = ball.steepest(torch.tensor([[-1.0, 2.0]]), x)
+    assert torch.equal(ball.project(x + step, x), x)
+    if norm != math.inf:
+        assert step.tolist() == [[0.0, 0.0]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds)
+def test_a_sign_step_projected_is_one_without_what_the_box_forbids(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = centres("scalar", (4, 30), torch.float32, generator)
+    grad = torch.randn(4, 30, generator=generator)
+    ball = NormBall(math.inf, 0.2, (0.0, 1.0))
+    allowed = torch.where(((x == 1) & (grad > 0)) | ((x == 0) & (grad < 0)), 0.0, grad.sign())
+    assert torch.equal(ball.project(x + 0.1 * ball.steepest(grad, x), x), ball.project(x + 0.1 * allowed, x))
+
+
+@settings(max_examples=100, deadline=None)
+@given(norms, radii, dtypes, boxes, sizes, seeds)
+def test_a_projection_onto_balls_around_fixed_centres_is_the_same_again_and_again(
+    norm: float, eps: float, dtype: torch.dtype, box: str, size: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = centres(box, (2, 3, 4, 4), dtype, generator)
+    ball = NormBall(norm, eps, clip_values(box, x.shape))
+    project = ball.around(x)
+    for _ in range(2):
+        point = x + size * torch.randn(x.shape, generator=generator, dtype=dtype)
+        assert torch.equal(project(point), ball.project(point, x))
 
 
 @pytest.mark.parametrize(("norm", "power"), [(math.inf, 3), (2, 3), (1, 3)])

@@ -43,14 +43,15 @@ def ascend(
     :return: Moved inputs of the same shape, without gradient.
     """
     x_adv = _masked(x if start is None else start, mask, x).detach().clone()
+    project = ball.around(x)
     for step in range(max_iter):
         x_adv.requires_grad_()
         grad = _gradient(objective(x_adv).sum(), x_adv)
         size = eps_step(step) if callable(eps_step) else eps_step
         with torch.no_grad():
-            grad = _masked(grad, mask, torch.zeros_like(grad))
-            displacement = size * ball.steepest(grad, x_adv) if move is None else move(grad, x_adv, size)
-            x_adv = ball.project(_masked(x_adv + displacement, mask, x), x)
+            grad = grad if mask is None else grad.masked_fill(mask == 0, 0)
+            displacement = ball.steepest(grad, x_adv).mul_(size) if move is None else move(grad, x_adv, size)
+            x_adv = project(_masked(x_adv + displacement, mask, x))
     return x_adv.detach()
 
 

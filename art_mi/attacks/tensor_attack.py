@@ -86,7 +86,7 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
 
     def _move(self, ball: NormBall, mask: Tensor | None, generator: torch.Generator) -> Move:
         """How a run moves: by the steepest step."""
-        return lambda grad, x_adv, size: size * ball.steepest(grad, x_adv)
+        return lambda grad, x_adv, size: ball.steepest(grad, x_adv).mul_(size)
 
     @property
     def targeted(self) -> bool:
