@@ -11,7 +11,7 @@ from art.preprocessing.standardisation_mean_std import StandardisationMeanStdPyT
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from art_mi.bridge import check_classifier, input_tensor, label_tensor, loaded, norm_ball
+from art_mi.bridge import check_classifier, input_tensor, label_tensor, loaded, norm_ball, preprocessed
 
 
 def linear(nb_classes: int = 4, **options: Any) -> PyTorchClassifier:
@@ -36,6 +36,18 @@ def test_pytorch_classifiers_pass_the_check() -> None:
 def test_anything_but_a_pytorch_classifier_is_refused() -> None:
     with pytest.raises(TypeError, match="`classifier` must be an ART PyTorchClassifier, got Linear"):
         check_classifier(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.5, 2.0), ([0.1, 0.2, 0.3], [1.0, 0.5, 0.25])])
+def test_standardisation_is_that_of_art_to_the_last_bit(mean: float | list[float], std: float | list[float]) -> None:
+    operation = StandardisationMeanStdPyTorch(mean, std)
+    shape = (3, 8, 8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    classifier = PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, 2, preprocessing=(mean, std))
+    x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(0))
+    for training in (False, True, False):
+        expected, _ = operation.forward(x, None)
+        assert torch.equal(preprocessed(classifier, x, training=training), expected)
 
 
 def test_preprocessing_that_no_gradient_passes_is_refused() -> None:
