@@ -70,7 +70,7 @@ def preprocessed(classifier: PyTorchClassifier, x: Tensor, *, training: bool = F
 
 def _standardised(operation: StandardisationMeanStdPyTorch, x: Tensor) -> Tensor:
     """What ART's `forward` gives, without its two copies to the device a call, for each of which the host waits."""
-    if not operation.mean.any() and (operation.std == 1).all():
+    if operation.mean.ndim == 0 and operation.mean == 0 and operation.std == 1:
         return x
     mean, std = broadcastable_mean_std(x, operation.mean, operation.std)
     return (x - _constant(mean.tobytes(), mean.shape, x.device)) / _constant(std.tobytes(), std.shape, x.device)

@@ -25,8 +25,22 @@ def log_error_probability(logits: Tensor, y: Tensor) -> Tensor:
     :return: Values of shape `(n,)` in nats, at most 0.
     :raises ValueError: If a shape breaks its rule.
     """
+    return logsigmoid(-log_odds(logits, y))
+
+
+def log_odds(logits: Tensor, y: Tensor) -> Tensor:
+    """The log odds of y: log p_y - log(1 - p_y) = f_y - log sum_{k != y} exp f_k.
+
+    Falls where the cross-entropy and the error probability rise, and its gradient never vanishes.
+
+    :param logits: Logits f of shape `(n, C)`, C at least 2.
+    :param y: Index labels of shape `(n,)`.
+    :return: Values of shape `(n,)` in nats.
+    :raises ValueError: If a shape breaks its rule.
+    """
     _check(logits, y)
-    return logsigmoid(-_log_odds(logits, y))
+    index = y[:, None]
+    return logits.gather(1, index)[:, 0] - logits.scatter(1, index, -math.inf).logsumexp(1)
 
 
 def boosted_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -44,7 +58,7 @@ def boosted_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """
     _check(logits, y)
     rival = logits.detach().scatter(1, y[:, None], -math.inf).argmax(1)
-    return -logsigmoid(_log_odds(logits, y)) - log_error_probability(logits, rival)
+    return -logsigmoid(log_odds(logits, y)) - log_error_probability(logits, rival)
 
 
 def kl_divergence(logits_adv: Tensor, logits: Tensor) -> Tensor:
@@ -131,12 +145,6 @@ def class_mutual_information(p: Tensor, q: Tensor, *, symmetric: bool = True) ->
 def _log(p: Tensor) -> Tensor:
     """Logarithm that is finite at 0, with gradient 0 there."""
     return p.clamp_min(torch.finfo(p.dtype).tiny).log()
-
-
-def _log_odds(logits: Tensor, y: Tensor) -> Tensor:
-    """The log of p_y / (1 - p_y): f_y - logsumexp_{k != y} f_k."""
-    index = y[:, None]
-    return logits.gather(1, index)[:, 0] - logits.scatter(1, index, -math.inf).logsumexp(1)
 
 
 def _check(logits: Tensor, y: Tensor) -> None:

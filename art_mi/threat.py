@@ -119,7 +119,7 @@ class NormBall:
         """
         flat = x.flatten(1)
         if self.norm == math.inf:
-            delta = 2 * torch.rand(flat.shape, generator=generator, device=x.device, dtype=x.dtype) - 1
+            delta = torch.empty_like(flat).uniform_(-1, 1, generator=generator)
         else:
             n, d = flat.shape
             # Uniform on the sphere times U^(1/d) is uniform in the ball; l_1 takes Laplace instead of normal variates.

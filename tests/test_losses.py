@@ -17,6 +17,7 @@ from art_mi.losses import (
     class_mutual_information,
     kl_divergence,
     log_error_probability,
+    log_odds,
     logit_distance,
     mart_regulariser,
 )
@@ -79,6 +80,7 @@ def test_losses_equal_their_definitions_in_probabilities(n: int, nb_classes: int
     strongest = p_adv.masked_fill(one_hot(y, nb_classes).bool(), 0).amax(1)
     kl = (p * (p / p_adv).log()).sum(1)
     torch.testing.assert_close(log_error_probability(f_adv, y), error_adv.log())
+    torch.testing.assert_close(log_odds(f_adv, y), p_adv[rows, y].log() - error_adv.log())
     torch.testing.assert_close(boosted_cross_entropy(f_adv, y), -p_adv[rows, y].log() - (1 - strongest).log())
     torch.testing.assert_close(kl_divergence(f_adv, f), kl)
     torch.testing.assert_close(mart_regulariser(f_adv, f, y), kl * error)
@@ -100,6 +102,8 @@ def test_the_error_probability_rises_along_the_cross_entropy(n: int, nb_classes:
     _, reference = value_and_gradient(lambda f: cross_entropy(f, y, reduction="none"), f)
     p = f.softmax(1).gather(1, y[:, None])
     torch.testing.assert_close(along * (1 - p), reference * p)
+    _, odds = value_and_gradient(lambda f: -log_odds(f, y), f)
+    torch.testing.assert_close(odds * (1 - p), reference)
 
 
 @given(n=samples, nb_classes=classes, seed=seeds, shift=st.floats(-1e3, 1e3))
@@ -152,6 +156,14 @@ def test_the_log_error_of_a_confident_network_keeps_value_and_gradient(gap: floa
     value, grad = value_and_gradient(lambda f: log_error_probability(f, torch.tensor([0])), torch.tensor([[gap, 0.0]]))
     assert value.item() == pytest.approx(-gap - math.log1p(math.exp(-gap)), rel=1e-6)
     assert grad.tolist() == [pytest.approx([-1.0, 1.0], rel=1e-6)]
+
+
+@each_gap
+def test_the_gradient_of_the_log_odds_vanishes_on_neither_side(gap: float) -> None:
+    for y in (0, 1):
+        value, grad = value_and_gradient(lambda f, y=y: log_odds(f, torch.tensor([y])), torch.tensor([[gap, 0.0]]))
+        assert value.item() == (gap if y == 0 else -gap)
+        assert grad.tolist() == [[1.0, -1.0] if y == 0 else [-1.0, 1.0]]
 
 
 def test_where_probabilities_round_to_one_the_plain_formula_is_lost() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from art_mi.attacks import Objective, ascend, best_of
 from art_mi.attacks.tensor_attack import TensorAttack
 from art_mi.bridge import norm_ball, outputs
-from art_mi.losses import kl_divergence, log_error_probability
+from art_mi.losses import kl_divergence, log_odds
 from art_mi.threat import NORMS, NormBall
 
 PLAIN = (BasicIterativeMethod, ProjectedGradientDescent, ProjectedGradientDescentPyTorch)
@@ -96,7 +96,7 @@ Target = Callable[[PyTorchClassifier, Tensor, Tensor | None], Objective]
 
 
 def loss(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objective:
-    """log(1 - p_y) of each sample as an objective, which rises with the cross-entropy.
+    """The log odds against y of each sample as an objective, which rises with the cross-entropy.
 
     A step of steepest ascent is the same, but in float32 the gradient of the cross-entropy is lost where p_y rounds to
     1, so that confident samples would not be attacked and saturated networks look robust.
@@ -106,7 +106,7 @@ def loss(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objectiv
     :param y: Index labels `(n,)`.
     """
     assert y is not None
-    return lambda x_adv: log_error_probability(outputs(classifier, x_adv), y)
+    return lambda x_adv: -log_odds(outputs(classifier, x_adv), y)
 
 
 def divergence(classifier: PyTorchClassifier, x: Tensor, y: Tensor | None) -> Objective:
