@@ -42,22 +42,19 @@ def _tasks(settings: Settings) -> list[Task]:
     if settings.quick:
         return [Task(TINY, 1, 8, 2, settings.device)]
     device = settings.device
-    return [Task(SMALL, 4, device=device), Task(MNIST, 1, device=device), Task(RESNET18, 1, 32, device=device)]
+    return [Task(SMALL, 4, device=device), Task(MNIST, 2, device=device), Task(RESNET18, 1, 64, device=device)]
 
 
 def _loops(task: Task) -> dict[str, Variant]:
     model, (x, y) = task.net.model(task.device), (torch.from_numpy(part).to(task.device) for part in task.images)
-    ball, steps = (
-        NormBall(math.inf, task.net.eps, (0.0, 1.0)),
-        {"eps_step": task.net.eps_step, "max_iter": task.max_iter},
-    )
+    ball, pgd = NormBall(math.inf, task.net.eps, (0.0, 1.0)), bare.PGD(**task.attack)
     batches = list(zip(x.split(task.batch_size), y.split(task.batch_size), strict=True))
-    pgd = bare.PGD(**task.attack)
 
     def ours() -> None:
         for x_batch, y_batch in batches:
             with evaluating(model):
-                ascend(partial(objective, y=y_batch), x_batch, ball, **steps)
+                size, number = task.net.eps_step, task.max_iter
+                ascend(partial(objective, y=y_batch), x_batch, ball, eps_step=size, max_iter=number)
 
     def objective(x_adv: Tensor, y: Tensor) -> Tensor:
         return cross_entropy(model(x_adv), y, reduction="none")

@@ -30,7 +30,7 @@ def fit(step: Step, model: nn.Module, optimizer: Optimizer, batches: Iterable[tu
     for x, y in batches:
         loss = step(model, x, y)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
 
@@ -133,7 +133,8 @@ def mimae(attack: PGD, lamb: float = 0.4, beta: float = 1.0) -> Step:
         joint = ((joint + joint.T) / 2).clamp(min=1e-12)
         outer = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
         information = (joint * (joint / outer).log()).sum()
-        return boosted - lamb * information + beta * (logits_adv - logits).abs().mean()
+        loss: Tensor = boosted - lamb * information + beta * (logits_adv - logits).abs().mean()
+        return loss
 
     return step
 

@@ -1,6 +1,6 @@
 """Training on a GPU: images a second by precision, memory format and compilation, how idle it is and what waits for it.
 
-`python -m benchmarks --groups='[gpu]' --device cuda`; with `--quick` also on the CPU, which shows that it runs.
+`python -m benchmarks --groups='[gpu]' --device cuda`; with `--quick true` also on the CPU, which shows that it runs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.methods import ART, BARE, IN_ART, OURS, TRAINERS, Task, by_art, loop, ours, trainer
@@ -17,7 +16,7 @@ from benchmarks.nets import RESNET18, TINY, WIDE_RESNET
 from benchmarks.timing import Row, Settings, Variant, interleaved
 
 LEAST = 3.0  # times ART's TRADES, with all of it on
-PLAIN = {f"{OURS}, fp32": {}}
+PLAIN: dict[str, dict[str, Any]] = {f"{OURS}, fp32": {}}
 FAST: dict[str, dict[str, Any]] = {
     f"{OURS}, bf16": {"precision": "bf16-mixed"},
     f"{OURS}, bf16, channels last, compiled": {"precision": "bf16-mixed", "channels_last": True, "compiled": True},
@@ -31,7 +30,7 @@ def rows(settings: Settings) -> Iterator[Row]:
     :raises SystemExit: If there is no GPU and it is not a smoke test.
     """
     if not settings.quick and not settings.device.startswith("cuda"):
-        raise SystemExit("The group gpu needs a GPU: add `--device cuda`, or `--quick` for a smoke test.")
+        raise SystemExit("The group gpu needs a GPU: add `--device cuda`, or `--quick true` for a smoke test.")
     for task in _tasks(settings):
         for method in TRAINERS:
             yield from _of(method, task, replace(settings, threads=settings.threads[-1:]))
@@ -74,10 +73,15 @@ def _profiled(variant: Variant, task: Task) -> dict[str, float]:
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         variant()
     events = profiler.events()
-    kernels = sorted((e.time_range.start, e.time_range.end) for e in events if e.device_type == DeviceType.CUDA)
+    kernels = sorted((e.time_range.start, e.time_range.end) for e in events if _on_device(e))
     busy, until = 0.0, kernels[0][0]
     for start, end in kernels:  # of several streams: what overlaps counts once
         busy += max(0.0, end - max(start, until))
         until = max(until, end)
     waits = sum(event.name in WAITS for event in events)
     return {"idle": 1 - busy / (until - kernels[0][0]), "waits a step": waits / task.batches}
+
+
+def _on_device(event: Any) -> bool:
+    """Whether an event of the profiler is a kernel or a copy, not the shadow of a name given on the host."""
+    return event.device_type.name == "CUDA" and not getattr(event, "is_user_annotation", False)

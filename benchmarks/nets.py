@@ -101,7 +101,7 @@ def _mnist() -> nn.Module:
 
 def _resnet18() -> nn.Module:
     """The shape that CIFAR-10 is trained with: a stem of 3x3, no pooling after it."""
-    model = resnet18(num_classes=CLASSES)
+    model: nn.Module = resnet18(num_classes=CLASSES)
     model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     return model
 

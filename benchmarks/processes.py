@@ -33,9 +33,8 @@ TOGETHER, ALONE, APART = "two processes", "one process", "two processes apart"
 def rows(settings: Settings) -> Iterator[Row]:
     """One row: images a second of two processes over those of one."""
     task, times = _task(settings.quick), _times(settings)
-    row = times.row(
-        "Madry, images a second", f"{task} in all, one thread a process", ALONE, TOGETHER, LEAST, at_least=True
-    )
+    setting = f"{task} in all, one thread a process"
+    row = times.row("Madry, images a second", setting, ALONE, TOGETHER, LEAST, at_least=True)
     most = 2 * np.median(times.seconds[ALONE]) / np.median(times.seconds[APART])
     yield replace(row, ours=TOGETHER, base=ALONE, more={"ratio of two that do not talk": float(most)})
 
