@@ -1,13 +1,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint
+.PHONY: bench demo test lint
 
 # Reinstalls only when setup.cfg changes.
 .venv/installed: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+# On all cores, and long: `make bench groups='[imports,attacks]'` runs some groups.
+bench: .venv/installed
+	env -u OMP_NUM_THREADS $(BIN)/python -m benchmarks $(if $(groups),--groups='$(groups)')
 
 demo: .venv/installed
 	$(BIN)/art-mi demo

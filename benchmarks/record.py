@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -77,13 +78,14 @@ class Record:
 
 def machine(device: str) -> dict[str, Any]:
     """What the numbers were measured on."""
-    found = {"processor": _processor(), "cores": torch.get_num_threads(), "system": platform.system()}
+    found = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()}
     return found if device == "cpu" else {**found, "device": torch.cuda.get_device_name(device)}
 
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.open() if "model name" in line] if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     return names[0] if names else platform.processor()
 
 
