@@ -1,6 +1,6 @@
 """The methods as loops of plain torch, without waste: what a trainer is compared with.
 
-Attacks climb the cross-entropy where a trainer climbs log(1 - p_y): the signs of the two gradients are the same.
+Attacks climb the cross-entropy where a trainer climbs the log odds: the signs of the two gradients are the same.
 """
 
 from __future__ import annotations
@@ -70,8 +70,7 @@ class PGD:
 
     def _start(self, x: Tensor) -> Tensor:
         if self.uniform:
-            uniform = torch.rand(x.shape, generator=self.generator, device=x.device)
-            return x + self.eps * (2 * uniform - 1)
+            return x + torch.empty_like(x).uniform_(-self.eps, self.eps, generator=self.generator)
         return x + self.start_std * self._normal(x) if self.start_std else x.clone()
 
     def _normal(self, x: Tensor) -> Tensor:

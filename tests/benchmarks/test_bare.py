@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,14 +23,6 @@ STEPS: dict[str, Callable[[bare.PGD], bare.Step]] = {  # each a little off
 }
 
 
-class Inside(Net):
-    """Pixels away from 0 and 1, where our Langevin steps leave out a gradient that points outwards, the bare do not."""
-
-    def images(self, number: int) -> tuple[Any, Any]:
-        x, y = super().images(number)
-        return (0.35 + 0.3 * x).astype(np.float32), y
-
-
 def certain(net: Net) -> Net:
     """The same network with larger logits, so that predictions differ and every term counts."""
 
@@ -41,7 +32,7 @@ def certain(net: Net) -> Net:
             list(model.parameters())[-2].mul_(10.0)
         return model
 
-    return Inside(**{**vars(net), "layers": layers})
+    return replace(net, layers=layers)
 
 
 def apart(method: str, net: Net, step: Callable[[bare.PGD], bare.Step] | None = None) -> float:
