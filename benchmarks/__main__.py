@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 
+from benchmarks.page import PAGE, page
 from benchmarks.record import Record
 from benchmarks.timing import Settings
 
@@ -48,6 +49,8 @@ def main(
         group = importlib.import_module(f"benchmarks.{name}")
         record.replace(name, list(group.rows(settings)))
         record.write()
+    if out is None:
+        PAGE.write_text(page(map(Record.read, sorted(RESULTS.glob("*.json")))), encoding="utf-8")
     print(record.table())
     return 0
 

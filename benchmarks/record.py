@@ -62,18 +62,18 @@ class Record:
         self.path.with_suffix(".md").write_text(self.table() + "\n", encoding="utf-8")
 
     def table(self) -> str:
-        """The rows as Markdown."""
-        lines = [
-            "| work | setting | threads | ratio | 95 % interval | goal | met |",
-            "|---|---|--:|--:|---|---|---|",
-        ]
-        causes = []
-        for group in self.groups.values():
-            for row in group["rows"]:
-                lines.append(_line(row))
-                if row["cause"]:
-                    causes.append(f"- {row['work']}, {row['setting']}: {row['cause']}")
-        return "\n".join([*lines, *(["", *dict.fromkeys(causes)] if causes else [])])
+        """All rows as Markdown."""
+        return table([row for group in self.groups.values() for row in group["rows"]])
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a Markdown table, with the causes of what was missed below it.
+
+    :param rows: As they are kept.
+    """
+    head = ["| work | setting | threads | ratio | 95 % interval | goal | met |", "|---|---|--:|--:|---|---|---|"]
+    causes = [f"- {row['work']}, {row['setting']}: {row['cause']}" for row in rows if row["cause"] and not row["met"]]
+    return "\n".join([*head, *map(_line, rows), *(["", *dict.fromkeys(causes)] if causes else [])])
 
 
 def machine(device: str) -> dict[str, Any]:

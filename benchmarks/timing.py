@@ -47,7 +47,7 @@ class Row:
     :param clock: `"cpu"` for the process's own time, `"wall"` for that of the clock.
     :param at_least: Whether the goal is a least ratio.
     :param more: Other numbers that belong to the row.
-    :param cause: Why a goal was missed, or what limits the number.
+    :param cause: What limits the number, shown where a goal was missed.
     """
 
     work: str

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.__main__ import GROUPS, ON_CUDA, main
+from benchmarks.__main__ import GROUPS, ON_CUDA, RESULTS, main
+from benchmarks.page import PAGE, page
 from benchmarks.record import Record
 from benchmarks.timing import Row, Settings, Times
 
@@ -65,3 +66,11 @@ def test_ratios_are_of_medians() -> None:
     assert row.ratio == 0.5
     assert not row.met
     assert row.interval[0] <= row.ratio <= row.interval[1]
+
+
+def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:
+    records = [Record.read(path) for path in sorted(RESULTS.glob("*.json"))]
+    assert PAGE.read_text(encoding="utf-8") == page(records)
+    for record in records:
+        assert record.path.with_suffix(".md").read_text(encoding="utf-8") == record.table() + "\n"
+        assert set(GROUPS) <= set(record.groups)
