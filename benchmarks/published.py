@@ -46,7 +46,8 @@ class PublishedCritic(nn.Module):
         :param z: Representations `(n, dim_z)`.
         """
         local = self.x_block(self.body(x.detach())).flatten(2)
-        return local.permute(2, 0, 1) @ self.z_block(z[..., None, None]).flatten(1).T
+        scores: Tensor = local.permute(2, 0, 1) @ self.z_block(z[..., None, None]).flatten(1).T
+        return scores
 
 
 def _halved(channels_in: int, channels_out: int) -> list[nn.Module]:
