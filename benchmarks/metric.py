@@ -80,7 +80,8 @@ def _profile_rows(settings: Settings) -> Iterator[Row]:
 def _profiles(
     name: str, classifier: PyTorchClassifier, x: NDArray[Any], max_iter: int, settings: Settings
 ) -> Iterator[Row]:
-    layers = list(_profile(classifier, x, max_iter).layers)
+    found = _profile(classifier, x, max_iter)
+    layers, groups = list(found.layers), len(found.settings["groups"])
     number = len(layers)
 
     def one_by_one() -> None:
@@ -92,7 +93,10 @@ def _profiles(
     for times in interleaved({ours: lambda: _profile(classifier, x, max_iter), base: one_by_one}, settings):
         setting = f"network of {name}, {number} layers, {len(x)} digits, {max_iter} attack steps, method noisy"
         row = times.row("layer profile", setting, ours, base, PROFILE_GOAL)
-        yield replace(row, more={"layers": number, "single_layer_runs": number * row.ratio})
+        cause = (
+            "" if row.met else f"{groups} of the {number} layers have weights and an attack each, read at all layers"
+        )
+        yield replace(row, more={"layers": number, "single_layer_runs": number * row.ratio}, cause=cause)
 
 
 def _profile(classifier: PyTorchClassifier, x: NDArray[Any], max_iter: int) -> LayerProfile:

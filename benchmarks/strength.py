@@ -33,7 +33,8 @@ from benchmarks.timing import Row, Settings, Times, elapsed, torch_threads
 
 GOAL = 0.2
 WIDTH, BATCH, EPS_STEP = 64, 128, 0.03
-BUDGETS = (25, 50, 100, 200, 400, 800)
+BUDGETS = (50, 100, 200, 400, 800)
+SHORT = 50  # training steps of our critic besides the default number: for the table, not judged
 ATTACKS = {"7 steps": (EPS_STEP, 7), "40 steps": (2.5 * digits.EPS / 40, 40)}  # the published one, and as many as ours
 
 
@@ -68,19 +69,26 @@ def rows(settings: Settings) -> Iterator[Row]:
                 runs.readings.append(reading)
     clean = found.pop("clean")
     ours = {name: found.pop(name) for name in ("critic", "noisy")}
+    short = {name: found.pop(name) for name in list(found) if name.startswith("critic, ")}
     for name, runs in ours.items():
-        yield _row(name, runs, found, {"clean": clean, **ours, **found}, nb_samples, settings)
+        yield _row(name, runs, found, {"clean": clean, **ours, **short, **found}, nb_samples, settings)
 
 
 def _row(
     name: str, ours: Runs, theirs: Mapping[str, Runs], all_runs: Mapping[str, Runs], nb_samples: int, settings: Settings
 ) -> Row:
     """Against the published checkpoint that is within the seed spread of the best and was reached first."""
-    best = min(theirs.values(), key=lambda runs: runs.mean)
+    best_name, best = min(theirs.items(), key=lambda item: item[1].mean)
     limit = best.mean + best.spread
     base = min((key for key in theirs if theirs[key].mean <= limit), key=lambda key: np.median(theirs[key].seconds))
     times = Times({name: ours.seconds, base: theirs[base].seconds}, 1, "cpu" if settings.device == "cpu" else "wall")
     as_strong = ours.mean <= limit
+    cause = (
+        f"{ours.mean:.2f} nats are left, {best.mean:.2f} at the published best; its seeds spread by {best.spread:.2f}, "
+        "and it is judged at the first checkpoint within that"
+        if as_strong
+        else f"not as strong: {ours.mean:.2f} nats are left, and at most {limit:.2f} would be"
+    )
     row = times.row(
         "time to perturbations as strong",
         f"digits, {nb_samples} samples, logits of a small CNN, eps {digits.EPS}, published critic of width {WIDTH}, "
@@ -88,10 +96,18 @@ def _row(
         name,
         base,
         GOAL,
-        more={"as_strong": as_strong, "limit_nats": limit, "runs": {key: _shown(all_runs[key]) for key in all_runs}},
-        cause="" if as_strong else f"not as strong: {ours.mean:.3f} nats are left, and at most {limit:.3f} would be",
+        more={
+            "as_strong": as_strong,
+            "limit_nats": limit,
+            "published_best": best_name,
+            "seconds_over_those_of_the_best": float(np.median(ours.seconds) / np.median(best.seconds)),
+            "runs": {key: _shown(runs) for key, runs in all_runs.items()},
+        },
+        cause=cause,
     )
-    return row if as_strong else replace(row, ratio=math.inf, interval=(math.inf, math.inf))  # it never gets there
+    if not as_strong:
+        return replace(row, ratio=math.inf, interval=(math.inf, math.inf))  # it never gets there
+    return replace(row, cause="") if row.met else row
 
 
 def _shown(runs: Runs) -> dict[str, Any]:
@@ -115,14 +131,19 @@ def _of_seed(
         read = partial(_strength, problem, split, max_steps)
         yield "clean", 0.0, read(problem.x)
         z = in_batches(problem.represent, problem.x, problem.batch_size)
-        options = CriticOptions(max_steps=max_steps)
+        by_critic = partial(_by_critic, problem, z, split)
         for name, perturb in {
-            "critic": lambda: against_critic(problem, z, split, options)[0],
-            "noisy": lambda: worst_inputs(problem, CANDIDATE_NOISE * overall_std(z)),
+            "critic": partial(by_critic, max_steps),
+            f"critic, {SHORT} training steps": partial(by_critic, min(max_steps, SHORT)),
+            "noisy": partial(worst_inputs, problem, CANDIDATE_NOISE * overall_std(z)),
         }.items():
             yield name, *_timed(perturb, read, settings.device)
         for name, seconds, x_adv in _published(problem, classifier.model, split, budgets, settings):
             yield name, seconds, read(x_adv)
+
+
+def _by_critic(problem: Problem, z: Tensor, split: Split, max_steps: int) -> Tensor:
+    return against_critic(problem, z, split, CriticOptions(max_steps=max_steps))[0]
 
 
 def _timed(perturb: Callable[[], Tensor], read: Callable[[Tensor], float], device: str) -> tuple[float, float]:
