@@ -93,10 +93,9 @@ def _profiles(
     for times in interleaved({ours: lambda: _profile(classifier, x, max_iter), base: one_by_one}, settings):
         setting = f"network of {name}, {number} layers, {len(x)} digits, {max_iter} attack steps, method noisy"
         row = times.row("layer profile", setting, ours, base, PROFILE_GOAL)
-        cause = (
-            "" if row.met else f"{groups} of the {number} layers have weights and an attack each, read at all layers"
-        )
-        yield replace(row, more={"layers": number, "single_layer_runs": number * row.ratio}, cause=cause)
+        why = f"{groups} of the {number} layers have weights, and an attack on each is read at all layers"
+        more = {"layers": number, "single_layer_runs": number * row.ratio}
+        yield replace(row, more=more, cause="" if row.met else why)
 
 
 def _profile(classifier: PyTorchClassifier, x: NDArray[Any], max_iter: int) -> LayerProfile:
