@@ -77,7 +77,7 @@ def measure(problem: Problem, options: CriticOptions) -> Measurement:
     x_adv, z_adv, own = problem.x, z, None
     readings = {"clean": normal.value}
     if problem.ball.eps > 0:
-        moved, own = _against_critic(problem, z, split, options)
+        moved, own = against_critic(problem, z, split, options)
         candidates = {"critic": moved, "noisy channel": worst_inputs(problem, CANDIDATE_NOISE * overall_std(z))}
         for name, candidate in candidates.items():
             z_candidate = in_batches(problem.represent, candidate, problem.batch_size)
@@ -123,19 +123,14 @@ def split_for(x: Tensor, random_state: int) -> Split:
     return split
 
 
-def _information(problem: Problem, x: Tensor, z: Tensor, split: Split, options: CriticOptions) -> MIEstimate:
-    if bool((z == z[:1]).all()):  # an attack that merges everything leaves nothing to fit
-        zeros = np.zeros(1000)
-        return MIEstimate(
-            0.0, (0.0, 0.0), "constant", "none", len(split.report), problem.random_state, replicates=zeros
-        )
-    return estimate_mutual_information(
-        x, z, split=split, max_steps=options.max_steps, random_state=problem.random_state, verbose=problem.verbose
-    )
+def against_critic(problem: Problem, z: Tensor, split: Split, options: CriticOptions) -> tuple[Tensor, MIEstimate]:
+    """Inputs moved against a critic that was fitted to moving inputs, and what that critic itself reads on them.
 
-
-def _against_critic(problem: Problem, z: Tensor, split: Split, options: CriticOptions) -> tuple[Tensor, MIEstimate]:
-    """Inputs moved against a critic that was fitted to moving inputs, and what that critic itself reads on them."""
+    :param problem: What to attack.
+    :param z: Representations `(n, d)` of the clean inputs.
+    :param split: Samples to fit, select and report on.
+    :param options: How the critic is fitted.
+    """
     generator = problem.generator()
     critic = default_critic(problem.x, z, split.fit, seed=problem.random_state)
     kept = problem.x.clone() if options.warm_start else None
@@ -169,6 +164,17 @@ def _against_critic(problem: Problem, z: Tensor, split: Split, options: CriticOp
         objective = critic_information(problem.joint, critic, x, detach_input=options.detach_input)
         x_adv[index] = problem.attack(objective, x, generator)
     return x_adv, _own_reading(problem, critic, x_adv, split)
+
+
+def _information(problem: Problem, x: Tensor, z: Tensor, split: Split, options: CriticOptions) -> MIEstimate:
+    if bool((z == z[:1]).all()):  # an attack that merges everything leaves nothing to fit
+        zeros = np.zeros(1000)
+        return MIEstimate(
+            0.0, (0.0, 0.0), "constant", "none", len(split.report), problem.random_state, replicates=zeros
+        )
+    return estimate_mutual_information(
+        x, z, split=split, max_steps=options.max_steps, random_state=problem.random_state, verbose=problem.verbose
+    )
 
 
 def _own_reading(problem: Problem, critic: nn.Module, x_adv: Tensor, split: Split) -> MIEstimate:
