@@ -7,7 +7,7 @@ not. Both devices here make the question finite, and both answer it from two sid
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,35 +18,52 @@ from torch import Tensor
 # --- Z = g(X) + sigma N ---
 
 
-def gaussian_ratios(z: Tensor, noise: Tensor) -> Tensor:
-    """Log density ratios log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i) of a channel that adds standard normal noise.
+def gaussian_parts(z: Tensor, draws: Iterable[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The log density ratios of a channel that adds standard normal noise, in a part for all draws and one for each.
+
+    log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i) = -|z_i - z_j|^2 / 2 - (z_i - z_j) e_i: still + tilt(e). Opposite
+    draws have opposite tilts, and noise s times as strong divides still by s^2 and tilt by s.
 
     :param z: Representations in units of the noise's standard deviation, shape `(n, d)`.
-    :param noise: Draws e of the noise, shape `(n, d)`.
-    :return: Ratios of shape `(n, n)`, zero on the diagonal.
+    :param draws: Draws e of the noise, each of shape `(n, d)`.
+    :return: Still `(n, n)`, minus infinity on the diagonal, and the tilts `(n, n)`.
     """
-    z = z - z.mean(0)  # differences only: centring keeps the squares below small, so that little cancels
-    squares = z.square().sum(1)
-    distances = (squares[:, None] + squares[None, :] - 2 * z @ z.T).clamp_min(0)
-    along = (z * noise).sum(1)[:, None] - noise @ z.T
-    ratios = -distances / 2 - along
-    return ratios - torch.diag_embed(ratios.diagonal())
+    z = z - z.mean(0)  # differences only: centring keeps the squares small, so that little cancels
+    halves = -z.square().sum(1) / 2
+    still = torch.addmm(halves[:, None] + halves, z, z.T).fill_diagonal_(-math.inf)
+    return still, [torch.addmm(-(z * draw).sum(1, keepdim=True), draw, z.T) for draw in draws]
 
 
-def uniform_ratios(z: Tensor, noise: Tensor) -> Tensor:
+def gaussian_ratios(z: Tensor, draws: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Log density ratios of a channel that adds standard normal noise, for each draw and its opposite.
+
+    Opposite draws cancel the first-order effect of the noise on a mean, and on the gradient of an attack.
+
+    :param z: Representations in units of the noise's standard deviation, shape `(n, d)`.
+    :param draws: Draws e of the noise, each of shape `(n, d)`.
+    :return: For e, then for -e: log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i), shape `(n, n)`. The sample's own, 0,
+        is left out: minus infinity on the diagonal.
+    """
+    still, tilts = gaussian_parts(z, draws)
+    for tilt in tilts:
+        yield still + tilt
+        yield still - tilt
+
+
+def uniform_ratios(z: Tensor, draws: Iterable[Tensor]) -> Iterator[Tensor]:
     """The ratios of a channel that adds independent uniform noise of standard deviation 1: zero or minus infinity.
 
     They have no gradient; an attack climbs the Gaussian ones.
 
     :param z: Representations in units of the noise's standard deviation, shape `(n, d)`.
-    :param noise: Draws e of the noise, shape `(n, d)`.
-    :return: Ratios of shape `(n, n)`, zero on the diagonal.
+    :param draws: Draws e of the noise, each of shape `(n, d)`.
+    :return: For e, then for -e: ratios of shape `(n, n)`, minus infinity on the diagonal.
     """
-    apart = torch.zeros(len(z), len(z), dtype=torch.bool, device=z.device)
-    for here, draw in zip(z.T, noise.T, strict=True):
-        apart |= ((here + draw)[:, None] - here[None, :]).abs() > math.sqrt(3)
-    ratios = torch.zeros(len(z), len(z), dtype=z.dtype, device=z.device).masked_fill(apart, -math.inf)
-    return ratios.fill_diagonal_(0)
+    for signed in (sign * draw for draw in draws for sign in (1, -1)):
+        apart = torch.eye(len(z), dtype=torch.bool, device=z.device)
+        for here, moved in zip(z.T, (z + signed).T, strict=True):
+            apart |= (moved[:, None] - here).abs() > math.sqrt(3)
+        yield torch.zeros(apart.shape, dtype=z.dtype, device=z.device).masked_fill_(apart, -math.inf)
 
 
 RATIOS = {"gaussian": gaussian_ratios, "uniform": uniform_ratios}
@@ -60,10 +77,10 @@ def lower_bound(ratios: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/1905.06922 (equation 12 with the known conditional as its critic)
 
-    :param ratios: Log density ratios of shape `(n, n)`.
+    :param ratios: Log density ratios to the others, shape `(n, n)`, minus infinity on the diagonal.
     :return: Terms of shape `(n,)` in nats.
     """
-    return math.log(len(ratios)) - ratios.logsumexp(1)
+    return _lower(ratios.logsumexp(1))
 
 
 def upper_bound(ratios: Tensor) -> Tensor:
@@ -73,10 +90,10 @@ def upper_bound(ratios: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/1905.06922 (equation 13)
 
-    :param ratios: Log density ratios of shape `(n, n)` with n at least 2.
+    :param ratios: Log density ratios to the others, shape `(n, n)` with n at least 2, minus infinity on the diagonal.
     :return: Terms of shape `(n,)` in nats.
     """
-    return math.log(len(ratios) - 1) - _without_diagonal(ratios).logsumexp(1)
+    return _upper(ratios.logsumexp(1))
 
 
 def label_information(ratios: Tensor, y: Tensor) -> Tensor:
@@ -84,13 +101,29 @@ def label_information(ratios: Tensor, y: Tensor) -> Tensor:
 
     log p(z_i | y_i) - log p(z_i), both as mixtures over the samples.
 
-    :param ratios: Log density ratios of shape `(n, n)`.
+    :param ratios: Log density ratios to the others, shape `(n, n)`, minus infinity on the diagonal.
     :param y: Index labels of shape `(n,)`.
     :return: Terms of shape `(n,)` in nats.
     """
-    same = y[:, None] == y[None, :]
-    within = ratios.masked_fill(~same, -math.inf).logsumexp(1) - same.sum(1).to(ratios.dtype).log()
-    return within - ratios.logsumexp(1) + math.log(len(ratios))
+    same = y[:, None] == y
+    return _label(ratios.masked_fill(~same, -math.inf).logsumexp(1), ratios.logsumexp(1), same.sum(1))
+
+
+def _lower(others: Tensor) -> Tensor:
+    return math.log(len(others)) - _with_own(others)
+
+
+def _upper(others: Tensor) -> Tensor:
+    return math.log(len(others) - 1) - others
+
+
+def _label(within: Tensor, others: Tensor, count: Tensor) -> Tensor:
+    return _with_own(within) - count.to(within.dtype).log() + _lower(others)
+
+
+def _with_own(others: Tensor) -> Tensor:
+    """Log of a sum over the others and the sample itself, whose own ratio is 0."""
+    return torch.logaddexp(others, torch.zeros_like(others))
 
 
 def draw_noise(kind: str, shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
@@ -105,16 +138,6 @@ def draw_noise(kind: str, shape: Sequence[int], generator: torch.Generator, like
         draw = torch.rand(tuple(shape), generator=generator, device=like.device, dtype=like.dtype)
         return math.sqrt(3) * (2 * draw - 1)
     return torch.randn(tuple(shape), generator=generator, device=like.device, dtype=like.dtype)
-
-
-def antithetic(draw: Tensor) -> Tensor:
-    """A draw and its opposite, shape `(2, *shape)`.
-
-    Opposite draws cancel the first-order effect of the noise on a mean, and on the gradient of an attack.
-
-    :param draw: Noise that is symmetric about 0.
-    """
-    return torch.stack([draw, -draw])
 
 
 def overall_std(z: Tensor) -> float:
@@ -172,14 +195,15 @@ def read_channel(
     label = torch.zeros((), dtype=z.dtype, device=z.device)
     for index in order.tensor_split(math.ceil(n / block)):
         part = z[index]
-        draws = [antithetic(draw_noise(noise, part.shape, generator, part)) for _ in range(nb_noise)]
-        for draw in torch.cat(draws):
-            ratios = RATIOS[noise](part, draw)
-            influences[0, index] += _influence(lower_bound(ratios), ratios.softmax(1))
-            others = _without_diagonal(ratios).softmax(1).nan_to_num()  # no other sample near: infinite upper bound
-            influences[1, index] += _influence(upper_bound(ratios), _with_diagonal(others))
-            if y is not None:
-                label += label_information(ratios, y[index]).sum()
+        same = None if y is None else (y[index, None] == y[index]).to(z.dtype)
+        draws = [draw_noise(noise, part.shape, generator, part) for _ in range(nb_noise)]
+        for ratios in RATIOS[noise](part, draws):
+            shift, weights = _weights(ratios)
+            total = weights.sum(1)
+            influences[:, index] += _influences(shift, weights, total)
+            if same is not None:
+                within = shift + torch.linalg.vecdot(weights, same).log()
+                label += _label(within, shift + total.log(), same.sum(1)).sum()
     influences /= 2 * nb_noise
     lower, upper = influences.mean(1).tolist()
     return ChannelReading(
@@ -191,22 +215,19 @@ def read_channel(
     )
 
 
-def _influence(terms: Tensor, posterior: Tensor) -> Tensor:
-    """Own term plus the sample's part in everybody's mixture; `posterior[i, j]` is the weight of j in i's mixture."""
-    return terms + 1 - posterior.sum(0)
+def _weights(ratios: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest log of each row `(n,)`, finite where there is none, and the ratios over it, no longer as logs."""
+    shift = ratios.amax(1).clamp_min(torch.finfo(ratios.dtype).min)
+    return shift, (ratios - shift[:, None]).exp_()
 
 
-def _without_diagonal(scores: Tensor) -> Tensor:
-    """Off-diagonal entries of `(n, n)` as `(n, n - 1)`, row by row."""
-    n = len(scores)
-    return scores.flatten()[:-1].view(n - 1, n + 1)[:, 1:].reshape(n, n - 1)
-
-
-def _with_diagonal(scores: Tensor) -> Tensor:
-    """Inverse of :func:`_without_diagonal`, with zeros on the diagonal."""
-    n = len(scores)
-    padded = torch.cat([scores.new_zeros(n - 1, 1), scores.reshape(n - 1, n)], dim=1).flatten()
-    return torch.cat([padded, scores.new_zeros(1)]).view(n, n)
+def _influences(shift: Tensor, weights: Tensor, total: Tensor) -> Tensor:
+    """Own terms of the lower and the upper bound plus the sample's part in everybody's mixtures, `(2, n)`."""
+    others = shift + total.log()
+    share = total.reciprocal().masked_fill_(total == 0, 0)  # no other sample near: infinite upper bound
+    parts = torch.stack([others.sigmoid() * share, share]) @ weights
+    parts[0] += (-others).sigmoid()
+    return torch.stack([_lower(others), _upper(others)]) + 1 - parts
 
 
 # --- discrete codes ---

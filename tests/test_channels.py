@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from art_mi.channels import (
     ChannelReading,
-    antithetic,
     draw_noise,
     entropy,
+    gaussian_parts,
     gaussian_ratios,
     label_information,
     lower_bound,
@@ -29,7 +29,10 @@ from art_mi.channels import (
 )
 
 LOG2 = math.log(2)
-RATIOS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"gaussian": gaussian_ratios, "uniform": uniform_ratios}
+RATIOS: dict[str, Callable[[Tensor, list[Tensor]], Iterator[Tensor]]] = {
+    "gaussian": gaussian_ratios,
+    "uniform": uniform_ratios,
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -56,19 +59,37 @@ def test_ratios_are_differences_of_the_log_densities(noise: str) -> None:
             return float(-(e**2).sum() / 2)
         return 0.0 if float(e.abs().max()) <= math.sqrt(3) else -math.inf
 
-    expected = [
-        [log_density(z[i] + draw[i] - z[j]) - log_density(draw[i]) if i != j else 0.0 for j in range(6)]
-        for i in range(6)
-    ]
-    ratios = RATIOS[noise](z, draw)
-    torch.testing.assert_close(ratios, torch.tensor(expected, dtype=torch.float64))
-    assert torch.equal(ratios.diagonal(), torch.zeros(6, dtype=torch.float64))
+    for sign, ratios in zip((1, -1), RATIOS[noise](z, [draw]), strict=True):
+        e = sign * draw
+        expected = [
+            [log_density(z[i] + e[i] - z[j]) - log_density(e[i]) if i != j else -math.inf for j in range(6)]
+            for i in range(6)
+        ]
+        torch.testing.assert_close(ratios, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+def test_every_draw_is_followed_by_its_opposite(noise: str) -> None:
+    z, draws = normal(7, 2), [normal(7, 2, seed=seed) for seed in (1, 2)]
+    pairs = list(RATIOS[noise](z, draws))
+    for number, draw in enumerate(draws):
+        for place, signed in enumerate((draw, -draw)):
+            torch.testing.assert_close(pairs[2 * number + place], next(RATIOS[noise](z, [signed])))
+
+
+@pytest.mark.parametrize("strength", [0.1, 3.0])
+def test_the_parts_of_ratios_scale_with_the_noise(strength: float) -> None:
+    z, draw = normal(7, 3), normal(7, 3, seed=1)
+    still, (tilt,) = gaussian_parts(z, [draw])
+    torch.testing.assert_close(still / strength**2 + tilt / strength, next(gaussian_ratios(z / strength, [draw])))
 
 
 def test_gaussian_ratios_have_the_gradient_that_finite_differences_give() -> None:
     z, draw = normal(5, 2).requires_grad_(), normal(5, 2, seed=1)
-    assert torch.autograd.gradcheck(lambda z: lower_bound(gaussian_ratios(z, draw)).mean(), (z,))
-    assert torch.autograd.gradcheck(lambda z: upper_bound(gaussian_ratios(z, draw)).mean(), (z,))
+    for bound in (lower_bound, upper_bound):
+        assert torch.autograd.gradcheck(
+            lambda z, bound=bound: torch.stack([bound(r) for r in gaussian_ratios(z, [draw])]).mean(), (z,)
+        )
 
 
 @pytest.mark.parametrize("d", [2, 4])
@@ -128,8 +149,8 @@ def test_the_lower_bound_is_below_the_upper_and_below_log_n(
     assert reading.lower <= reading.upper + 1e-9
     assert reading.lower <= math.log(n) + 1e-9
     assert not math.isnan(reading.upper)
-    draw = draw_noise(noise, (n, d), generator(seed), z)
-    assert (lower_bound(RATIOS[noise](z, draw)) <= math.log(n) + 1e-12).all()
+    for ratios in RATIOS[noise](z, [draw_noise(noise, (n, d), generator(seed), z)]):
+        assert (lower_bound(ratios) <= math.log(n) + 1e-12).all()
 
 
 def test_means_of_influences_are_the_bounds() -> None:
@@ -142,6 +163,7 @@ def test_means_of_influences_are_the_bounds() -> None:
 def reweighted(ratios: Tensor, weights: Tensor, *, leave_out: bool) -> float:
     """The bound when sample i has mass `weights[i]`, in the outer mean and in everybody's mixture."""
     if not leave_out:
+        ratios = ratios.clone().fill_diagonal_(0)
         return float(-(weights * (ratios + weights.log()[None, :]).logsumexp(1)).sum() / weights.sum()) + float(
             weights.sum().log()
         )
@@ -158,8 +180,7 @@ def test_influences_are_the_derivatives_under_reweighting(leave_out: bool) -> No
     reading = read(z, seed=seed, nb_noise=1)
     source = generator(seed)
     order = torch.randperm(n, generator=source)
-    draws = antithetic(draw_noise("gaussian", (n, 2), source, z))
-    ratios = [gaussian_ratios(z[order], draw) for draw in draws]
+    ratios = list(gaussian_ratios(z[order], [draw_noise("gaussian", (n, 2), source, z)]))
     base = sum(reweighted(r, torch.ones(n, dtype=z.dtype), leave_out=leave_out) for r in ratios) / 2
     assert base == pytest.approx(reading.upper if leave_out else reading.lower, abs=1e-9)
 
@@ -183,6 +204,22 @@ def test_a_shift_and_a_common_scale_leave_the_information_unchanged(noise: str) 
         assert other.lower == pytest.approx(base.lower, abs=1e-9)
         assert other.upper == pytest.approx(base.upper, abs=1e-9)
         assert other.label == pytest.approx(base.label, abs=1e-9)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
+def test_a_reading_is_the_mean_of_the_terms_of_both_bounds_and_of_the_labels(noise: str, scale: float) -> None:
+    n, seed = 40, 5
+    z, y = scale * normal(n, 2), torch.arange(n) % 3
+    reading = read(z, seed=seed, noise=noise, y=y, nb_noise=1)
+    source = generator(seed)
+    order = torch.randperm(n, generator=source)
+    pair = list(RATIOS[noise](z[order], [draw_noise(noise, (n, 2), source, z)]))
+    assert reading.lower == pytest.approx(float(torch.stack([lower_bound(r) for r in pair]).mean()), abs=1e-12)
+    assert reading.upper == pytest.approx(float(torch.stack([upper_bound(r) for r in pair]).mean()), abs=1e-12)
+    assert reading.label == pytest.approx(
+        float(torch.stack([label_information(r, y[order]) for r in pair]).mean()), abs=1e-12
+    )
 
 
 def test_blocks_read_close_to_one_mixture_of_all_samples() -> None:
@@ -222,7 +259,7 @@ def test_label_information_of_two_points_is_all_there_is() -> None:
 
 
 def test_label_information_by_hand() -> None:
-    ratios = torch.log(torch.tensor([[1.0, 0.5, 0.25], [0.5, 1.0, 1.0], [1.0, 0.5, 1.0]], dtype=torch.float64))
+    ratios = torch.log(torch.tensor([[0.0, 0.5, 0.25], [0.5, 0.0, 1.0], [1.0, 0.5, 0.0]], dtype=torch.float64))
     terms = label_information(ratios, torch.tensor([0, 0, 1]))
     expected = [math.log(1.5 / 2 / (1.75 / 3)), math.log(1.5 / 2 / (2.5 / 3)), math.log(1 / (2.5 / 3))]
     assert terms.tolist() == pytest.approx(expected)
@@ -236,8 +273,6 @@ def test_noise_has_mean_zero_and_standard_deviation_one(noise: str) -> None:
     assert draw.dtype == torch.float32
     assert draw.mean().item() == pytest.approx(0, abs=0.02)
     assert draw.std().item() == pytest.approx(1, abs=0.02)
-    assert torch.equal(antithetic(draw)[0], draw)
-    assert torch.equal(antithetic(draw).sum(0), torch.zeros_like(draw))
 
 
 # --- discrete codes ---

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from art_mi.attacks.information import noisy_information
-from art_mi.channels import ChannelReading, draw_noise, gaussian_ratios, lower_bound, overall_std, read_channel
+from art_mi.channels import ChannelReading, draw_noise, gaussian_parts, lower_bound, overall_std, read_channel
 from art_mi.intervals import bootstrap, percentile_interval
 from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
 from art_mi.representations import in_batches, noisy_outputs
@@ -88,8 +88,7 @@ def half_way_noise(problem: Problem, z: Tensor) -> float:
     generator = torch.Generator(z.device).manual_seed(problem.random_state)
     scale = overall_std(z)
     z = z[torch.randperm(len(z), generator=generator, device=z.device)[:BLOCK]].double() / scale
-    still = gaussian_ratios(z, torch.zeros_like(z))
-    tilts = [gaussian_ratios(z, draw_noise("gaussian", z.shape, generator, z)) - still for _ in range(2)]
+    still, tilts = gaussian_parts(z, [draw_noise("gaussian", z.shape, generator, z) for _ in range(2)])
 
     def information(log_level: float) -> float:
         level = math.exp(log_level)
