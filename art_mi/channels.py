@@ -140,12 +140,46 @@ def draw_noise(kind: str, shape: Sequence[int], generator: torch.Generator, like
     return torch.randn(tuple(shape), generator=generator, device=like.device, dtype=like.dtype)
 
 
+@dataclass(frozen=True)
+class Moments:
+    """First two moments of representations; those of two sets of samples add up to those of both.
+
+    | Paper link: https://doi.org/10.1080/00031305.1983.10483115
+
+    :param n: Number of samples.
+    :param mean: Mean of each coordinate, shape `(d,)`, float64.
+    :param variance: Variance of each coordinate, the mean square of what it differs from its mean, shape `(d,)`.
+    """
+
+    n: int
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, z: Tensor) -> Moments:
+        """Those of representations `(n, d)`."""
+        z = z.double()
+        return cls(len(z), z.mean(0), z.var(0, correction=0))
+
+    def __add__(self, other: Moments) -> Moments:
+        n = self.n + other.n
+        here, there = self.n / n, other.n / n
+        apart = other.mean - self.mean
+        variance = here * self.variance + there * other.variance + here * there * apart.square()
+        return Moments(n, self.mean + there * apart, variance)
+
+    @property
+    def overall_std(self) -> float:
+        """Root mean square over the coordinates of their standard deviations."""
+        return float(self.variance.mean().sqrt())
+
+
 def overall_std(z: Tensor) -> float:
     """Root mean square over the coordinates of their standard deviations.
 
     :param z: Representations of shape `(n, d)`.
     """
-    return float(z.double().var(0, correction=0).mean().sqrt())
+    return Moments.of(z).overall_std
 
 
 @dataclass(frozen=True)
@@ -156,6 +190,7 @@ class ChannelReading:
     :param upper: Upper bound in nats.
     :param lower_influence: Influence on `lower`, shape `(n,)`.
     :param upper_influence: Influence on `upper`, shape `(n,)`.
+    :param ceiling: Log of the smallest block's size, what `lower` cannot exceed there.
     :param label: I(Y; Z) in nats, where labels were given.
     """
 
@@ -163,7 +198,27 @@ class ChannelReading:
     upper: float
     lower_influence: NDArray[np.float64]
     upper_influence: NDArray[np.float64]
+    ceiling: float
     label: float | None = None
+
+    @classmethod
+    def joined(cls, readings: Sequence[ChannelReading]) -> ChannelReading:
+        """The reading of all samples, from those of parts of them.
+
+        :param readings: At least one; either all or none have `label`.
+        """
+        if len(readings) == 1:
+            return readings[0]
+        sizes = [len(reading.lower_influence) for reading in readings]
+        labels = [reading.label for reading in readings if reading.label is not None]
+        return cls(
+            lower=float(np.average([reading.lower for reading in readings], weights=sizes)),
+            upper=float(np.average([reading.upper for reading in readings], weights=sizes)),
+            lower_influence=np.concatenate([reading.lower_influence for reading in readings]),
+            upper_influence=np.concatenate([reading.upper_influence for reading in readings]),
+            ceiling=min(reading.ceiling for reading in readings),
+            label=float(np.average(labels, weights=sizes)) if labels else None,
+        )
 
 
 def read_channel(
@@ -190,10 +245,10 @@ def read_channel(
     """
     z = z.double() / noise_std
     n = len(z)
-    order = torch.randperm(n, generator=generator, device=z.device)
+    blocks = torch.randperm(n, generator=generator, device=z.device).tensor_split(math.ceil(n / block))
     influences = torch.zeros((2, n), dtype=z.dtype, device=z.device)
     label = torch.zeros((), dtype=z.dtype, device=z.device)
-    for index in order.tensor_split(math.ceil(n / block)):
+    for index in blocks:
         part = z[index]
         same = None if y is None else (y[index, None] == y[index]).to(z.dtype)
         draws = [draw_noise(noise, part.shape, generator, part) for _ in range(nb_noise)]
@@ -211,6 +266,7 @@ def read_channel(
         upper=upper,
         lower_influence=influences[0].cpu().numpy(),
         upper_influence=influences[1].cpu().numpy(),
+        ceiling=math.log(len(blocks[-1])),
         label=None if y is None else float(label / (2 * nb_noise * n)),
     )
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from art_mi.channels import (
     ChannelReading,
+    Moments,
     draw_noise,
     entropy,
     gaussian_parts,
@@ -23,6 +24,7 @@ from art_mi.channels import (
     lower_bound,
     miller_madow,
     minimum_entropy_cover,
+    overall_std,
     read_channel,
     uniform_ratios,
     upper_bound,
@@ -227,6 +229,31 @@ def test_blocks_read_close_to_one_mixture_of_all_samples() -> None:
     whole, parts = read(z), read(z, block=250)
     assert parts.lower == pytest.approx(whole.lower, abs=0.03)
     assert parts.upper == pytest.approx(whole.upper, abs=0.03)
+
+
+def test_readings_of_parts_join_to_the_reading_of_all() -> None:
+    y = torch.arange(600) % 2
+    parts = [read(normal(n, 1, seed=n), y=y[:n]) for n in (200, 400)]
+    both = ChannelReading.joined(parts)
+    assert both.lower == pytest.approx((parts[0].lower + 2 * parts[1].lower) / 3)
+    assert both.upper == pytest.approx((parts[0].upper + 2 * parts[1].upper) / 3)
+    assert both.label == pytest.approx((parts[0].label + 2 * parts[1].label) / 3)  # type: ignore[operator]
+    assert both.lower_influence.mean() == pytest.approx(both.lower)
+    assert both.upper_influence.mean() == pytest.approx(both.upper)
+    assert both.ceiling == math.log(200)
+    assert ChannelReading.joined(parts[:1]) is parts[0]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=5), st.sampled_from([0.0, 1e6]), st.integers(0, 1000))
+def test_moments_of_parts_add_up_to_those_of_all(sizes: list[int], shift: float, seed: int) -> None:
+    z = (normal(sum(sizes), 3, seed=seed) + shift).float()
+    first, *rest = z.split(sizes)
+    added = sum(map(Moments.of, rest), start=Moments.of(first))
+    expected = z.double().var(0, correction=0)
+    assert added.n == len(z)
+    torch.testing.assert_close(added.mean, z.double().mean(0))
+    torch.testing.assert_close(added.variance, expected, rtol=1e-7, atol=1e-9 * (1 + shift))
+    assert added.overall_std == pytest.approx(overall_std(z), rel=1e-7, abs=1e-5 * (1 if shift else 0) + 1e-9)
 
 
 def test_readings_repeat_with_their_generator_and_leave_their_input_alone() -> None:
