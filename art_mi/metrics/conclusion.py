@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from art_mi.channels import entropy
+from art_mi.codes import entropy
 from art_mi.metrics.measurement import Measurement, Problem
 from art_mi.metrics.survey import Census
 from art_mi.results import Flag, RepresentationVulnerability
