@@ -5,7 +5,7 @@ ART's public attributes only: `model`, `device`, `clip_values`, `nb_classes`, `i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from art_mi.threat import NormBall
+
+Batch = tuple[Tensor, Tensor | None]
 
 
 def check_classifier(classifier: Any) -> None:
@@ -183,13 +185,40 @@ def loaded(x: Any, y: Any = None) -> tuple[Any, Any]:
     """
     if not isinstance(x, DataLoader):
         return x, y
-    with torch.random.fork_rng(devices=[]):  # a loader draws a seed from the global generator
-        batches = [tuple(b) if isinstance(b, list | tuple) else (b,) for b in x]
-    if not batches:
+    inputs, labels = joined(list(batches(x)))
+    return inputs, labels if y is None else y
+
+
+def batches(loader: DataLoader[Any]) -> Iterator[Batch]:
+    """Inputs and labels, where there are any, of a loader's batches.
+
+    A loader draws from the global generator; between batches that is as it would be without it.
+
+    :param loader: Of inputs, or of tuples that begin with inputs and labels.
+    """
+    state, source = torch.get_rng_state(), None
+    while True:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.set_state(state)
+            source = iter(loader) if source is None else source
+            batch = next(source, None)
+            state = torch.get_rng_state()
+        if batch is None:
+            return
+        columns = batch if isinstance(batch, list | tuple) else (batch,)
+        yield torch.as_tensor(columns[0]), torch.as_tensor(columns[1]) if len(columns) > 1 else None
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Batches as one; without labels unless all have them.
+
+    :param parts: Inputs and labels or None.
+    :raises ValueError: If there are none.
+    """
+    if not parts:
         raise ValueError("`x` must hold samples, got an empty DataLoader.")
-    if y is None and all(len(b) > 1 for b in batches):
-        y = torch.cat([torch.as_tensor(b[1]) for b in batches])
-    return torch.cat([torch.as_tensor(b[0]) for b in batches]), y
+    labels = [y for _, y in parts if y is not None]
+    return torch.cat([x for x, _ in parts]), torch.cat(labels) if len(labels) == len(parts) else None
 
 
 def _float_tensor(name: str, value: Any) -> Tensor:

@@ -1,13 +1,13 @@
-"""Information without a critic: representations seen through noise of known density, and discrete codes.
+"""Information without a critic: representations seen through noise of known density, Z = g(X) + sigma N.
 
 A deterministic representation of a continuous input carries infinitely many nats, or log n on n samples, attacked or
-not. Both devices here make the question finite, and both answer it from two sides.
+not. Noise makes the question finite, and since its density is known the answer is bounded from both sides.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,38 +15,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# --- Z = g(X) + sigma N ---
 
+def gaussian_parts(z: Tensor, draws: Iterable[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The log density ratios of a channel that adds standard normal noise, in a part for all draws and one for each.
 
-def gaussian_ratios(z: Tensor, noise: Tensor) -> Tensor:
-    """Log density ratios log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i) of a channel that adds standard normal noise.
+    log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i) = -|z_i - z_j|^2 / 2 - (z_i - z_j) e_i: still + tilt(e). Opposite
+    draws have opposite tilts, and noise s times as strong divides still by s^2 and tilt by s.
 
     :param z: Representations in units of the noise's standard deviation, shape `(n, d)`.
-    :param noise: Draws e of the noise, shape `(n, d)`.
-    :return: Ratios of shape `(n, n)`, zero on the diagonal.
+    :param draws: Draws e of the noise, each of shape `(n, d)`.
+    :return: Still `(n, n)`, minus infinity on the diagonal, and the tilts `(n, n)`.
     """
-    z = z - z.mean(0)  # differences only: centring keeps the squares below small, so that little cancels
-    squares = z.square().sum(1)
-    distances = (squares[:, None] + squares[None, :] - 2 * z @ z.T).clamp_min(0)
-    along = (z * noise).sum(1)[:, None] - noise @ z.T
-    ratios = -distances / 2 - along
-    return ratios - torch.diag_embed(ratios.diagonal())
+    z = z - z.mean(0)  # differences only: centring keeps the squares small, so that little cancels
+    halves = -z.square().sum(1) / 2
+    still = torch.addmm(halves[:, None] + halves, z, z.T).fill_diagonal_(-math.inf)
+    return still, [torch.addmm(-(z * draw).sum(1, keepdim=True), draw, z.T) for draw in draws]
 
 
-def uniform_ratios(z: Tensor, noise: Tensor) -> Tensor:
+def gaussian_ratios(z: Tensor, draws: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Log density ratios of a channel that adds standard normal noise, for each draw and its opposite.
+
+    Opposite draws cancel the first-order effect of the noise on a mean, and on the gradient of an attack.
+
+    :param z: Representations in units of the noise's standard deviation, shape `(n, d)`.
+    :param draws: Draws e of the noise, each of shape `(n, d)`.
+    :return: For e, then for -e: log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i), shape `(n, n)`. The sample's own, 0,
+        is left out: minus infinity on the diagonal.
+    """
+    still, tilts = gaussian_parts(z, draws)
+    for tilt in tilts:
+        yield still + tilt
+        yield still - tilt
+
+
+def uniform_ratios(z: Tensor, draws: Iterable[Tensor]) -> Iterator[Tensor]:
     """The ratios of a channel that adds independent uniform noise of standard deviation 1: zero or minus infinity.
 
     They have no gradient; an attack climbs the Gaussian ones.
 
     :param z: Representations in units of the noise's standard deviation, shape `(n, d)`.
-    :param noise: Draws e of the noise, shape `(n, d)`.
-    :return: Ratios of shape `(n, n)`, zero on the diagonal.
+    :param draws: Draws e of the noise, each of shape `(n, d)`.
+    :return: For e, then for -e: ratios of shape `(n, n)`, minus infinity on the diagonal.
     """
-    apart = torch.zeros(len(z), len(z), dtype=torch.bool, device=z.device)
-    for here, draw in zip(z.T, noise.T, strict=True):
-        apart |= ((here + draw)[:, None] - here[None, :]).abs() > math.sqrt(3)
-    ratios = torch.zeros(len(z), len(z), dtype=z.dtype, device=z.device).masked_fill(apart, -math.inf)
-    return ratios.fill_diagonal_(0)
+    for signed in (sign * draw for draw in draws for sign in (1, -1)):
+        apart = torch.eye(len(z), dtype=torch.bool, device=z.device)
+        for here, moved in zip(z.T, (z + signed).T, strict=True):
+            apart |= (moved[:, None] - here).abs() > math.sqrt(3)
+        yield torch.zeros(apart.shape, dtype=z.dtype, device=z.device).masked_fill_(apart, -math.inf)
 
 
 RATIOS = {"gaussian": gaussian_ratios, "uniform": uniform_ratios}
@@ -60,10 +75,10 @@ def lower_bound(ratios: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/1905.06922 (equation 12 with the known conditional as its critic)
 
-    :param ratios: Log density ratios of shape `(n, n)`.
+    :param ratios: Log density ratios to the others, shape `(n, n)`, minus infinity on the diagonal.
     :return: Terms of shape `(n,)` in nats.
     """
-    return math.log(len(ratios)) - ratios.logsumexp(1)
+    return _lower(ratios.logsumexp(1))
 
 
 def upper_bound(ratios: Tensor) -> Tensor:
@@ -73,10 +88,10 @@ def upper_bound(ratios: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/1905.06922 (equation 13)
 
-    :param ratios: Log density ratios of shape `(n, n)` with n at least 2.
+    :param ratios: Log density ratios to the others, shape `(n, n)` with n at least 2, minus infinity on the diagonal.
     :return: Terms of shape `(n,)` in nats.
     """
-    return math.log(len(ratios) - 1) - _without_diagonal(ratios).logsumexp(1)
+    return _upper(ratios.logsumexp(1))
 
 
 def label_information(ratios: Tensor, y: Tensor) -> Tensor:
@@ -84,13 +99,29 @@ def label_information(ratios: Tensor, y: Tensor) -> Tensor:
 
     log p(z_i | y_i) - log p(z_i), both as mixtures over the samples.
 
-    :param ratios: Log density ratios of shape `(n, n)`.
+    :param ratios: Log density ratios to the others, shape `(n, n)`, minus infinity on the diagonal.
     :param y: Index labels of shape `(n,)`.
     :return: Terms of shape `(n,)` in nats.
     """
-    same = y[:, None] == y[None, :]
-    within = ratios.masked_fill(~same, -math.inf).logsumexp(1) - same.sum(1).to(ratios.dtype).log()
-    return within - ratios.logsumexp(1) + math.log(len(ratios))
+    same = y[:, None] == y
+    return _label(ratios.masked_fill(~same, -math.inf).logsumexp(1), ratios.logsumexp(1), same.sum(1))
+
+
+def _lower(others: Tensor) -> Tensor:
+    return math.log(len(others)) - _with_own(others)
+
+
+def _upper(others: Tensor) -> Tensor:
+    return math.log(len(others) - 1) - others
+
+
+def _label(within: Tensor, others: Tensor, count: Tensor) -> Tensor:
+    return _with_own(within) - count.to(within.dtype).log() + _lower(others)
+
+
+def _with_own(others: Tensor) -> Tensor:
+    """Log of a sum over the others and the sample itself, whose own ratio is 0."""
+    return torch.logaddexp(others, torch.zeros_like(others))
 
 
 def draw_noise(kind: str, shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
@@ -107,14 +138,38 @@ def draw_noise(kind: str, shape: Sequence[int], generator: torch.Generator, like
     return torch.randn(tuple(shape), generator=generator, device=like.device, dtype=like.dtype)
 
 
-def antithetic(draw: Tensor) -> Tensor:
-    """A draw and its opposite, shape `(2, *shape)`.
+@dataclass(frozen=True)
+class Moments:
+    """First two moments of representations; those of two sets of samples add up to those of both.
 
-    Opposite draws cancel the first-order effect of the noise on a mean, and on the gradient of an attack.
+    | Paper link: https://doi.org/10.1080/00031305.1983.10483115
 
-    :param draw: Noise that is symmetric about 0.
+    :param n: Number of samples.
+    :param mean: Mean of each coordinate, shape `(d,)`, float64.
+    :param variance: Variance of each coordinate, the mean square of what it differs from its mean, shape `(d,)`.
     """
-    return torch.stack([draw, -draw])
+
+    n: int
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, z: Tensor) -> Moments:
+        """Those of representations `(n, d)`."""
+        z = z.double()
+        return cls(len(z), z.mean(0), z.var(0, correction=0))
+
+    def __add__(self, other: Moments) -> Moments:
+        n = self.n + other.n
+        here, there = self.n / n, other.n / n
+        apart = other.mean - self.mean
+        variance = here * self.variance + there * other.variance + here * there * apart.square()
+        return Moments(n, self.mean + there * apart, variance)
+
+    @property
+    def overall_std(self) -> float:
+        """Root mean square over the coordinates of their standard deviations."""
+        return float(self.variance.mean().sqrt())
 
 
 def overall_std(z: Tensor) -> float:
@@ -122,7 +177,7 @@ def overall_std(z: Tensor) -> float:
 
     :param z: Representations of shape `(n, d)`.
     """
-    return float(z.double().var(0, correction=0).mean().sqrt())
+    return Moments.of(z).overall_std
 
 
 @dataclass(frozen=True)
@@ -133,6 +188,7 @@ class ChannelReading:
     :param upper: Upper bound in nats.
     :param lower_influence: Influence on `lower`, shape `(n,)`.
     :param upper_influence: Influence on `upper`, shape `(n,)`.
+    :param ceiling: Log of the smallest block's size, what `lower` cannot exceed there.
     :param label: I(Y; Z) in nats, where labels were given.
     """
 
@@ -140,7 +196,27 @@ class ChannelReading:
     upper: float
     lower_influence: NDArray[np.float64]
     upper_influence: NDArray[np.float64]
+    ceiling: float
     label: float | None = None
+
+    @classmethod
+    def joined(cls, readings: Sequence[ChannelReading]) -> ChannelReading:
+        """The reading of all samples, from those of parts of them.
+
+        :param readings: At least one; either all or none have `label`.
+        """
+        if len(readings) == 1:
+            return readings[0]
+        sizes = [len(reading.lower_influence) for reading in readings]
+        labels = [reading.label for reading in readings if reading.label is not None]
+        return cls(
+            lower=float(np.average([reading.lower for reading in readings], weights=sizes)),
+            upper=float(np.average([reading.upper for reading in readings], weights=sizes)),
+            lower_influence=np.concatenate([reading.lower_influence for reading in readings]),
+            upper_influence=np.concatenate([reading.upper_influence for reading in readings]),
+            ceiling=min(reading.ceiling for reading in readings),
+            label=float(np.average(labels, weights=sizes)) if labels else None,
+        )
 
 
 def read_channel(
@@ -167,19 +243,20 @@ def read_channel(
     """
     z = z.double() / noise_std
     n = len(z)
-    order = torch.randperm(n, generator=generator, device=z.device)
+    blocks = torch.randperm(n, generator=generator, device=z.device).tensor_split(math.ceil(n / block))
     influences = torch.zeros((2, n), dtype=z.dtype, device=z.device)
     label = torch.zeros((), dtype=z.dtype, device=z.device)
-    for index in order.tensor_split(math.ceil(n / block)):
+    for index in blocks:
         part = z[index]
-        draws = [antithetic(draw_noise(noise, part.shape, generator, part)) for _ in range(nb_noise)]
-        for draw in torch.cat(draws):
-            ratios = RATIOS[noise](part, draw)
-            influences[0, index] += _influence(lower_bound(ratios), ratios.softmax(1))
-            others = _without_diagonal(ratios).softmax(1).nan_to_num()  # no other sample near: infinite upper bound
-            influences[1, index] += _influence(upper_bound(ratios), _with_diagonal(others))
-            if y is not None:
-                label += label_information(ratios, y[index]).sum()
+        same = None if y is None else (y[index, None] == y[index]).to(z.dtype)
+        draws = [draw_noise(noise, part.shape, generator, part) for _ in range(nb_noise)]
+        for ratios in RATIOS[noise](part, draws):
+            shift, weights = _weights(ratios)
+            total = weights.sum(1)
+            influences[:, index] += _influences(shift, weights, total)
+            if same is not None:
+                within = shift + torch.linalg.vecdot(weights, same).log()
+                label += _label(within, shift + total.log(), same.sum(1)).sum()
     influences /= 2 * nb_noise
     lower, upper = influences.mean(1).tolist()
     return ChannelReading(
@@ -187,122 +264,21 @@ def read_channel(
         upper=upper,
         lower_influence=influences[0].cpu().numpy(),
         upper_influence=influences[1].cpu().numpy(),
+        ceiling=math.log(len(blocks[-1])),
         label=None if y is None else float(label / (2 * nb_noise * n)),
     )
 
 
-def _influence(terms: Tensor, posterior: Tensor) -> Tensor:
-    """Own term plus the sample's part in everybody's mixture; `posterior[i, j]` is the weight of j in i's mixture."""
-    return terms + 1 - posterior.sum(0)
+def _weights(ratios: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest log of each row `(n,)`, finite where there is none, and the ratios over it, no longer as logs."""
+    shift = ratios.amax(1).clamp_min(torch.finfo(ratios.dtype).min)
+    return shift, (ratios - shift[:, None]).exp_()
 
 
-def _without_diagonal(scores: Tensor) -> Tensor:
-    """Off-diagonal entries of `(n, n)` as `(n, n - 1)`, row by row."""
-    n = len(scores)
-    return scores.flatten()[:-1].view(n - 1, n + 1)[:, 1:].reshape(n, n - 1)
-
-
-def _with_diagonal(scores: Tensor) -> Tensor:
-    """Inverse of :func:`_without_diagonal`, with zeros on the diagonal."""
-    n = len(scores)
-    padded = torch.cat([scores.new_zeros(n - 1, 1), scores.reshape(n - 1, n)], dim=1).flatten()
-    return torch.cat([padded, scores.new_zeros(1)]).view(n, n)
-
-
-# --- discrete codes ---
-
-
-def entropy(counts: NDArray[np.integer]) -> float:
-    """Plug-in entropy in nats of the distribution with these counts; zeros are allowed.
-
-    Exact for the sample itself; as an estimate of the distribution's entropy biased down by about (K - 1) / 2n.
-
-    :param counts: Non-negative counts of any shape with a positive sum.
-    """
-    p = np.asarray(counts, dtype=np.float64)
-    p = p[p > 0] / p.sum()
-    return float(-(p * np.log(p)).sum()) + 0.0
-
-
-def miller_madow(counts: NDArray[np.integer]) -> float:
-    """Entropy with Miller and Madow's first-order correction, (observed codes - 1) / 2n more than the plug-in, in nats.
-
-    :param counts: Non-negative counts with a positive sum.
-    """
-    counts = np.asarray(counts)
-    return entropy(counts) + (np.count_nonzero(counts) - 1) / (2 * int(counts.sum()))
-
-
-@dataclass(frozen=True)
-class Cover:
-    """An assignment of samples to codes they can reach, of low entropy.
-
-    :param assignment: Code of each sample, shape `(n,)`.
-    :param entropy: Its entropy in nats: achieved, so the least possible is not above it.
-    :param lower: What no assignment falls below, in nats.
-    """
-
-    assignment: NDArray[np.intp]
-    entropy: float
-    lower: float
-
-
-def minimum_entropy_cover(reachable: NDArray[np.bool_], *, exact_up_to: int = 12) -> Cover:
-    """Send every sample to a reachable code so that the entropy of the codes is least.
-
-    An optimal assignment takes the codes in some order and gives each all samples still free that reach it, because
-    moving mass from a lighter to a heavier code lowers the entropy. Over up to `exact_up_to` codes dynamic programming
-    over the sets of codes already taken finds the best order. Beyond, the greedy order (largest first) is within 1 nat
-    of it (Cardinal, Fiorini, Joret 2008, "Tight results on minimum entropy set cover").
-
-    :param reachable: Which codes each sample can reach, shape `(n, K)`; every row holds at least one True.
-    :param exact_up_to: Most codes for the exact search, whose cost is 2^K K.
-    :raises ValueError: If a sample reaches no code.
-    """
-    reachable = np.asarray(reachable, dtype=bool)
-    if not reachable.any(axis=1).all():
-        raise ValueError("`reachable` must hold a code for every sample, got a row without any.")
-    n, k = reachable.shape
-    order = _best_order(reachable) if k <= exact_up_to else _greedy_order(reachable)
-    assignment = np.asarray(order)[reachable[:, order].argmax(axis=1)]
-    achieved = entropy(np.bincount(assignment, minlength=k))
-    if k <= exact_up_to:
-        return Cover(assignment, achieved, achieved)
-    # No code holds more samples than reach it, so a sample's -log p is at least that of its most reached code.
-    most = (reachable * reachable.sum(axis=0)).max(axis=1)
-    floor = float(-np.log(most / n).mean())
-    return Cover(assignment, achieved, min(achieved, max(0.0, achieved - 1.0, floor)))
-
-
-def _greedy_order(reachable: NDArray[np.bool_]) -> list[int]:
-    free = np.ones(len(reachable), dtype=bool)
-    order: list[int] = []
-    while free.any():
-        order.append(int(reachable[free].sum(axis=0).argmax()))
-        free &= ~reachable[:, order[-1]]
-    return order
-
-
-def _best_order(reachable: NDArray[np.bool_]) -> list[int]:
-    n, k = reachable.shape
-    masks, weights = np.unique(reachable @ (1 << np.arange(k)), return_counts=True)
-    sets = np.arange(1 << k)
-    left = np.zeros(1 << k)  # samples that reach nothing in the set
-    for mask, weight in zip(masks, weights, strict=True):
-        left[(sets & mask) == 0] += weight
-    cost = np.full(1 << k, np.inf)
-    cost[0] = 0.0
-    last = np.zeros(1 << k, dtype=int)
-    for taken in range(1, 1 << k):
-        for code in range(k):
-            before = taken & ~(1 << code)
-            if before != taken:
-                p = (left[before] - left[taken]) / n
-                candidate = cost[before] - (p * math.log(p) if p > 0 else 0.0)
-                if candidate < cost[taken]:
-                    cost[taken], last[taken] = candidate, code
-    order, taken = [], (1 << k) - 1
-    while taken:
-        order.append(int(last[taken]))
-        taken &= ~(1 << int(last[taken]))
-    return order[::-1]
+def _influences(shift: Tensor, weights: Tensor, total: Tensor) -> Tensor:
+    """Own terms of the lower and the upper bound plus the sample's part in everybody's mixtures, `(2, n)`."""
+    others = shift + total.log()
+    share = total.reciprocal().masked_fill_(total == 0, 0)  # no other sample near: infinite upper bound
+    parts = torch.stack([others.sigmoid() * share, share]) @ weights
+    parts[0] += (-others).sigmoid()
+    return torch.stack([_lower(others), _upper(others)]) + 1 - parts

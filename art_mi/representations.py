@@ -214,9 +214,27 @@ def check_representation(z: Tensor) -> None:
     :param z: Representations of shape `(n, d)`.
     :raises ValueError: If they are not finite, or all the same.
     """
+    check_finite(z)
+    check_varies(not bool((z == z[:1]).all()))
+
+
+def check_finite(z: Tensor) -> None:
+    """Refuse representations that hold NaN or infinity.
+
+    :param z: Representations of shape `(n, d)`.
+    :raises ValueError: If they do.
+    """
     if not bool(torch.isfinite(z).all()):
         raise ValueError("`layer` must give finite numbers, got NaN or infinity on `x`.")
-    if bool((z == z[:1]).all()):
+
+
+def check_varies(varies: bool) -> None:
+    """Refuse a representation that is the same for all samples.
+
+    :param varies: Whether it is not.
+    :raises ValueError: If it is.
+    """
+    if not varies:
         raise ValueError("`layer` must give a representation that varies, got a constant one on `x`.")
 
 

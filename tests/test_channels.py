@@ -1,35 +1,36 @@
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.integrate import quad
 from torch import Tensor
 
 from art_mi.channels import (
     ChannelReading,
-    antithetic,
+    Moments,
     draw_noise,
-    entropy,
+    gaussian_parts,
     gaussian_ratios,
     label_information,
     lower_bound,
-    miller_madow,
-    minimum_entropy_cover,
+    overall_std,
     read_channel,
     uniform_ratios,
     upper_bound,
 )
+from art_mi.codes import entropy
 
 LOG2 = math.log(2)
-RATIOS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"gaussian": gaussian_ratios, "uniform": uniform_ratios}
+RATIOS: dict[str, Callable[[Tensor, list[Tensor]], Iterator[Tensor]]] = {
+    "gaussian": gaussian_ratios,
+    "uniform": uniform_ratios,
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -44,9 +45,6 @@ def read(z: Tensor, noise_std: float = 1.0, *, seed: int = 0, **options: object)
     return read_channel(z, noise_std, generator=generator(seed), **options)  # type: ignore[arg-type]
 
 
-# --- Z = g(X) + sigma N ---
-
-
 @pytest.mark.parametrize("noise", ["gaussian", "uniform"])
 def test_ratios_are_differences_of_the_log_densities(noise: str) -> None:
     z, draw = normal(6, 3), draw_noise(noise, (6, 3), generator(1), normal(1))
@@ -56,19 +54,37 @@ def test_ratios_are_differences_of_the_log_densities(noise: str) -> None:
             return float(-(e**2).sum() / 2)
         return 0.0 if float(e.abs().max()) <= math.sqrt(3) else -math.inf
 
-    expected = [
-        [log_density(z[i] + draw[i] - z[j]) - log_density(draw[i]) if i != j else 0.0 for j in range(6)]
-        for i in range(6)
-    ]
-    ratios = RATIOS[noise](z, draw)
-    torch.testing.assert_close(ratios, torch.tensor(expected, dtype=torch.float64))
-    assert torch.equal(ratios.diagonal(), torch.zeros(6, dtype=torch.float64))
+    for sign, ratios in zip((1, -1), RATIOS[noise](z, [draw]), strict=True):
+        e = sign * draw
+        expected = [
+            [log_density(z[i] + e[i] - z[j]) - log_density(e[i]) if i != j else -math.inf for j in range(6)]
+            for i in range(6)
+        ]
+        torch.testing.assert_close(ratios, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+def test_every_draw_is_followed_by_its_opposite(noise: str) -> None:
+    z, draws = normal(7, 2), [normal(7, 2, seed=seed) for seed in (1, 2)]
+    pairs = list(RATIOS[noise](z, draws))
+    for number, draw in enumerate(draws):
+        for place, signed in enumerate((draw, -draw)):
+            torch.testing.assert_close(pairs[2 * number + place], next(RATIOS[noise](z, [signed])))
+
+
+@pytest.mark.parametrize("strength", [0.1, 3.0])
+def test_the_parts_of_ratios_scale_with_the_noise(strength: float) -> None:
+    z, draw = normal(7, 3), normal(7, 3, seed=1)
+    still, (tilt,) = gaussian_parts(z, [draw])
+    torch.testing.assert_close(still / strength**2 + tilt / strength, next(gaussian_ratios(z / strength, [draw])))
 
 
 def test_gaussian_ratios_have_the_gradient_that_finite_differences_give() -> None:
     z, draw = normal(5, 2).requires_grad_(), normal(5, 2, seed=1)
-    assert torch.autograd.gradcheck(lambda z: lower_bound(gaussian_ratios(z, draw)).mean(), (z,))
-    assert torch.autograd.gradcheck(lambda z: upper_bound(gaussian_ratios(z, draw)).mean(), (z,))
+    for bound in (lower_bound, upper_bound):
+        assert torch.autograd.gradcheck(
+            lambda z, bound=bound: torch.stack([bound(r) for r in gaussian_ratios(z, [draw])]).mean(), (z,)
+        )
 
 
 @pytest.mark.parametrize("d", [2, 4])
@@ -128,8 +144,8 @@ def test_the_lower_bound_is_below_the_upper_and_below_log_n(
     assert reading.lower <= reading.upper + 1e-9
     assert reading.lower <= math.log(n) + 1e-9
     assert not math.isnan(reading.upper)
-    draw = draw_noise(noise, (n, d), generator(seed), z)
-    assert (lower_bound(RATIOS[noise](z, draw)) <= math.log(n) + 1e-12).all()
+    for ratios in RATIOS[noise](z, [draw_noise(noise, (n, d), generator(seed), z)]):
+        assert (lower_bound(ratios) <= math.log(n) + 1e-12).all()
 
 
 def test_means_of_influences_are_the_bounds() -> None:
@@ -142,6 +158,7 @@ def test_means_of_influences_are_the_bounds() -> None:
 def reweighted(ratios: Tensor, weights: Tensor, *, leave_out: bool) -> float:
     """The bound when sample i has mass `weights[i]`, in the outer mean and in everybody's mixture."""
     if not leave_out:
+        ratios = ratios.clone().fill_diagonal_(0)
         return float(-(weights * (ratios + weights.log()[None, :]).logsumexp(1)).sum() / weights.sum()) + float(
             weights.sum().log()
         )
@@ -158,8 +175,7 @@ def test_influences_are_the_derivatives_under_reweighting(leave_out: bool) -> No
     reading = read(z, seed=seed, nb_noise=1)
     source = generator(seed)
     order = torch.randperm(n, generator=source)
-    draws = antithetic(draw_noise("gaussian", (n, 2), source, z))
-    ratios = [gaussian_ratios(z[order], draw) for draw in draws]
+    ratios = list(gaussian_ratios(z[order], [draw_noise("gaussian", (n, 2), source, z)]))
     base = sum(reweighted(r, torch.ones(n, dtype=z.dtype), leave_out=leave_out) for r in ratios) / 2
     assert base == pytest.approx(reading.upper if leave_out else reading.lower, abs=1e-9)
 
@@ -185,11 +201,52 @@ def test_a_shift_and_a_common_scale_leave_the_information_unchanged(noise: str) 
         assert other.label == pytest.approx(base.label, abs=1e-9)
 
 
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
+def test_a_reading_is_the_mean_of_the_terms_of_both_bounds_and_of_the_labels(noise: str, scale: float) -> None:
+    n, seed = 40, 5
+    z, y = scale * normal(n, 2), torch.arange(n) % 3
+    reading = read(z, seed=seed, noise=noise, y=y, nb_noise=1)
+    source = generator(seed)
+    order = torch.randperm(n, generator=source)
+    pair = list(RATIOS[noise](z[order], [draw_noise(noise, (n, 2), source, z)]))
+    assert reading.lower == pytest.approx(float(torch.stack([lower_bound(r) for r in pair]).mean()), abs=1e-12)
+    assert reading.upper == pytest.approx(float(torch.stack([upper_bound(r) for r in pair]).mean()), abs=1e-12)
+    assert reading.label == pytest.approx(
+        float(torch.stack([label_information(r, y[order]) for r in pair]).mean()), abs=1e-12
+    )
+
+
 def test_blocks_read_close_to_one_mixture_of_all_samples() -> None:
     z = normal(800, 1)
     whole, parts = read(z), read(z, block=250)
     assert parts.lower == pytest.approx(whole.lower, abs=0.03)
     assert parts.upper == pytest.approx(whole.upper, abs=0.03)
+
+
+def test_readings_of_parts_join_to_the_reading_of_all() -> None:
+    y = torch.arange(600) % 2
+    parts = [read(normal(n, 1, seed=n), y=y[:n]) for n in (200, 400)]
+    both = ChannelReading.joined(parts)
+    assert both.lower == pytest.approx((parts[0].lower + 2 * parts[1].lower) / 3)
+    assert both.upper == pytest.approx((parts[0].upper + 2 * parts[1].upper) / 3)
+    assert both.label == pytest.approx((parts[0].label + 2 * parts[1].label) / 3)  # type: ignore[operator]
+    assert both.lower_influence.mean() == pytest.approx(both.lower)
+    assert both.upper_influence.mean() == pytest.approx(both.upper)
+    assert both.ceiling == math.log(200)
+    assert ChannelReading.joined(parts[:1]) is parts[0]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=5), st.sampled_from([0.0, 1e6]), st.integers(0, 1000))
+def test_moments_of_parts_add_up_to_those_of_all(sizes: list[int], shift: float, seed: int) -> None:
+    z = (normal(sum(sizes), 3, seed=seed) + shift).float()
+    first, *rest = z.split(sizes)
+    added = sum(map(Moments.of, rest), start=Moments.of(first))
+    expected = z.double().var(0, correction=0)
+    assert added.n == len(z)
+    torch.testing.assert_close(added.mean, z.double().mean(0))
+    torch.testing.assert_close(added.variance, expected, rtol=1e-7, atol=1e-9 * (1 + shift))
+    assert added.overall_std == pytest.approx(overall_std(z), rel=1e-7, abs=1e-5 * (1 if shift else 0) + 1e-9)
 
 
 def test_readings_repeat_with_their_generator_and_leave_their_input_alone() -> None:
@@ -222,7 +279,7 @@ def test_label_information_of_two_points_is_all_there_is() -> None:
 
 
 def test_label_information_by_hand() -> None:
-    ratios = torch.log(torch.tensor([[1.0, 0.5, 0.25], [0.5, 1.0, 1.0], [1.0, 0.5, 1.0]], dtype=torch.float64))
+    ratios = torch.log(torch.tensor([[0.0, 0.5, 0.25], [0.5, 0.0, 1.0], [1.0, 0.5, 0.0]], dtype=torch.float64))
     terms = label_information(ratios, torch.tensor([0, 0, 1]))
     expected = [math.log(1.5 / 2 / (1.75 / 3)), math.log(1.5 / 2 / (2.5 / 3)), math.log(1 / (2.5 / 3))]
     assert terms.tolist() == pytest.approx(expected)
@@ -236,119 +293,3 @@ def test_noise_has_mean_zero_and_standard_deviation_one(noise: str) -> None:
     assert draw.dtype == torch.float32
     assert draw.mean().item() == pytest.approx(0, abs=0.02)
     assert draw.std().item() == pytest.approx(1, abs=0.02)
-    assert torch.equal(antithetic(draw)[0], draw)
-    assert torch.equal(antithetic(draw).sum(0), torch.zeros_like(draw))
-
-
-# --- discrete codes ---
-
-
-def test_entropies_by_hand() -> None:
-    assert entropy(np.array([1, 1, 0, 2])) == pytest.approx(1.5 * LOG2)
-    assert entropy(np.array([[5, 0], [0, 5]])) == pytest.approx(LOG2)
-    assert entropy(np.array([7])) == 0.0
-    assert math.copysign(1, entropy(np.array([7, 0]))) == 1
-    assert miller_madow(np.array([1, 1, 0, 2])) == pytest.approx(1.5 * LOG2 + 2 / 8)
-    assert miller_madow(np.array([9])) == 0.0
-
-
-@given(st.lists(st.integers(0, 1000), min_size=1, max_size=30).filter(any))
-def test_entropy_lies_between_zero_and_log_of_the_codes_seen(counts: list[int]) -> None:
-    array = np.array(counts)
-    assert -1e-12 <= entropy(array) <= math.log(np.count_nonzero(array)) + 1e-12
-    assert miller_madow(array) >= entropy(array)
-
-
-def random_reach(seed: int) -> NDArray[np.bool_]:
-    random = np.random.default_rng(seed)
-    n, k = random.integers(6, 9), random.integers(2, 6)
-    reachable = random.random((n, k)) < random.uniform(0.2, 0.8)
-    reachable[np.arange(n), random.integers(0, k, n)] = True
-    return reachable
-
-
-def least_entropy(reachable: NDArray[np.bool_]) -> float:
-    """Over every assignment there is: which code counts occur, one sample after the other."""
-    counts = {(0,) * reachable.shape[1]}
-    for row in reachable:
-        counts = {(*c[:j], c[j] + 1, *c[j + 1 :]) for c in counts for j in np.flatnonzero(row)}
-    return min(entropy(np.array(c)) for c in counts)
-
-
-def assert_valid(cover_assignment: NDArray[np.intp], value: float, reachable: NDArray[np.bool_]) -> None:
-    assert reachable[np.arange(len(reachable)), cover_assignment].all()
-    assert entropy(np.bincount(cover_assignment)) == pytest.approx(value, abs=1e-12)
-
-
-@pytest.mark.parametrize("seed", range(100))
-def test_covers_agree_with_every_assignment_tried(seed: int) -> None:
-    reachable = random_reach(seed)
-    least = least_entropy(reachable)
-    exact, greedy = minimum_entropy_cover(reachable), minimum_entropy_cover(reachable, exact_up_to=0)
-    assert exact.entropy == pytest.approx(least, abs=1e-9)
-    assert exact.lower == exact.entropy
-    assert least - 1e-12 <= greedy.entropy <= least + 1
-    assert greedy.lower <= least + 1e-12
-    assert greedy.lower <= greedy.entropy
-    for cover in (exact, greedy):
-        assert_valid(cover.assignment, cover.entropy, reachable)
-
-
-def test_the_brute_force_itself_agrees_with_a_plain_product() -> None:
-    reachable = random_reach(1)[:6]
-    choices = itertools.product(*(np.flatnonzero(row) for row in reachable))
-    assert least_entropy(reachable) == pytest.approx(min(entropy(np.bincount(c)) for c in choices))
-
-
-def hypercube(d: int, flips: int) -> NDArray[np.bool_]:
-    codes = np.array(list(itertools.product([0, 1], repeat=d)))
-    return (codes[:, None] != codes[None]).sum(-1) <= flips
-
-
-@pytest.mark.parametrize(("d", "flips", "truth"), [(3, 1, LOG2), (5, 2, LOG2), (7, 1, 4 * LOG2), (7, 3, LOG2)])
-def test_perfect_codes_cover_the_hypercube(d: int, flips: int, truth: float) -> None:
-    cover = minimum_entropy_cover(hypercube(d, flips))
-    assert cover.entropy == pytest.approx(truth, abs=1e-9)
-    assert cover.lower == pytest.approx(truth, abs=1e-9)
-
-
-@pytest.mark.parametrize(("d", "flips"), [(4, 1), (6, 1), (6, 2)])
-def test_without_a_perfect_code_the_ball_volume_still_bounds_from_below(d: int, flips: int) -> None:
-    volume = sum(math.comb(d, i) for i in range(flips + 1))
-    cover = minimum_entropy_cover(hypercube(d, flips))
-    assert cover.entropy >= d * LOG2 - math.log(volume) - 1e-12
-    assert cover.lower >= d * LOG2 - math.log(volume) - 1e-12
-
-
-@pytest.mark.parametrize(
-    ("cells", "eps", "truth"),
-    [(2, 0.25, 0.66156), (3, 0.25, 1.02818), (4, 0.25, 1.30510), (4, 0.1, 1.37372), (4, 0.5, 0.97431)],
-)
-def test_strips_at_the_steps_of_a_floor_go_to_one_side_each(cells: int, eps: float, truth: float) -> None:
-    x = (np.arange(20_000) + 0.5) * cells / 20_000
-    codes = np.arange(cells)
-    reachable = (np.floor(x - eps)[:, None] <= codes) & (codes <= np.floor(x + eps)[:, None])
-    assert minimum_entropy_cover(reachable).entropy == pytest.approx(truth, abs=1e-3)
-
-
-def test_samples_that_reach_one_code_only_stay_there() -> None:
-    codes = np.array([0, 2, 2, 1, 0, 2])
-    cover = minimum_entropy_cover(codes[:, None] == np.arange(4))
-    np.testing.assert_array_equal(cover.assignment, codes)
-    assert cover.entropy == pytest.approx(entropy(np.bincount(codes)))
-
-
-@pytest.mark.parametrize("exact_up_to", [0, 12])
-def test_a_code_that_everyone_reaches_leaves_no_information(exact_up_to: int) -> None:
-    reachable = np.eye(5, dtype=bool)
-    reachable[:, 3] = True
-    cover = minimum_entropy_cover(reachable, exact_up_to=exact_up_to)
-    assert (cover.entropy, cover.lower) == (0.0, 0.0)
-    assert (cover.assignment == 3).all()
-
-
-def test_a_sample_without_any_code_is_refused() -> None:
-    reachable = np.eye(3, dtype=bool)
-    reachable[1] = False
-    with pytest.raises(ValueError, match="`reachable` must hold a code for every sample"):
-        minimum_entropy_cover(reachable)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from art_mi import intervals
 from art_mi.intervals import bootstrap, percentile_interval
 
 
@@ -26,6 +27,16 @@ def test_replicates_spread_like_the_standard_error_of_the_mean() -> None:
     assert replicates.shape == (4000,)
     assert replicates.std() == pytest.approx(sample.std() / np.sqrt(500), rel=0.05)
     assert replicates.mean() == pytest.approx(sample.mean(), abs=0.005)
+
+
+def test_many_samples_are_resampled_in_parts_to_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = np.concatenate([np.zeros(150), np.random.default_rng(1).exponential(size=350) + 3])
+    whole = bootstrap(0.0, sample, random_state=0, nb_bootstrap=4000)
+    monkeypatch.setattr(intervals, "PART", 100)
+    parts = bootstrap(0.0, sample, random_state=0, nb_bootstrap=4000)
+    assert parts.mean() == pytest.approx(0.0, abs=0.005)
+    assert parts.std() == pytest.approx(sample.std() / np.sqrt(500), rel=0.05)
+    np.testing.assert_allclose(np.quantile(parts, [0.025, 0.975]), np.quantile(whole, [0.025, 0.975]), rtol=0.08)
 
 
 def test_replicates_are_means_of_resampled_samples() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from art_mi.channels import entropy
+from art_mi.codes import entropy
 from art_mi.metrics.measurement import Measurement, Problem
+from art_mi.metrics.survey import Census
 from art_mi.results import Flag, RepresentationVulnerability
 from art_mi.risk import adversarial_accuracy_upper_bound
 
@@ -13,21 +14,21 @@ SOUND = (("label_aware", "noisy"), ("label_aware", "quantised"))
 
 
 def conclude(
-    problem: Problem, measured: Measurement, method: str, blind: float, robust_accuracy: float | None = None
+    problem: Problem, measured: Measurement, method: str, census: Census, robust_accuracy: float | None = None
 ) -> RepresentationVulnerability:
     """The result of a measurement.
 
-    :param problem: What was measured.
+    :param problem: What was measured, or a chunk of it.
     :param measured: What was found.
     :param method: Name of the method that found it.
-    :param blind: Share in [0, 1] of samples on which no gradient reaches the input.
+    :param census: Of all samples.
     :param robust_accuracy: Accuracy in [0, 1] measured elsewhere, to hold against the ceiling.
     """
-    ceilings = _ceilings(problem, measured)
+    ceilings = _ceilings(measured, census, problem.classifier.nb_classes)
     flags = set(measured.vulnerability.flags)
-    if blind > 0.01 and problem.ball.eps > 0:
+    if census.blind > 0.01 and problem.ball.eps > 0:
         flags.add(Flag.ZERO_GRADIENT)
-    slack = 3 * math.sqrt(0.25 / len(problem.x))
+    slack = 3 * math.sqrt(0.25 / census.nb_samples)
     accuracies = [a for a in (measured.measured_accuracy, robust_accuracy) if a is not None]
     # The published form holds for uniform labels only, and a critic's label information errs downward.
     sound = [v for name, v in ceilings.items() if name == "exact" or (name, method) in SOUND]
@@ -40,22 +41,19 @@ def conclude(
         accuracy_ceiling=ceilings["exact"],
         ceilings=ceilings,
         ceiling_direction=measured.ceiling_direction
-        + ("" if problem.y is not None else "; labels are taken as uniform, since none were given"),
+        + ("" if census.label_counts is not None else "; labels are taken as uniform, since none were given"),
         method=method,
         layer=problem.layer,
         flags=tuple(flag for flag in Flag if flag in flags),
-        settings={**problem.settings(), "blind_fraction": blind, **measured.settings},
+        settings={**problem.settings(), "blind_fraction": census.blind, **measured.settings},
         measured_accuracy=measured.measured_accuracy,
         own_critic=measured.own_critic,
     )
 
 
-def _ceilings(problem: Problem, measured: Measurement) -> dict[str, float]:
+def _ceilings(measured: Measurement, census: Census, nb_classes: int) -> dict[str, float]:
     """Accuracy ceilings by form. With labels H(Y) is counted; without, labels are taken as uniform."""
-    nb_classes = problem.classifier.nb_classes
-    label_entropy = None
-    if problem.y is not None:
-        label_entropy = entropy(problem.y.bincount(minlength=nb_classes).cpu().numpy())
+    label_entropy = None if census.label_counts is None else entropy(census.label_counts)
     ceilings = {
         "exact": adversarial_accuracy_upper_bound(
             measured.ceiling_information, nb_classes, label_entropy=label_entropy

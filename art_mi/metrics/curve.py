@@ -24,8 +24,9 @@ from art_mi.metrics import noisy
 from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.keeping import packed, packed_reading, unpacked, unpacked_reading
 from art_mi.metrics.measurement import Problem
+from art_mi.metrics.survey import Census
 from art_mi.metrics.worst_case_mi import WorstCaseMIEstimator
-from art_mi.representations import blind_fraction, in_batches
+from art_mi.representations import in_batches
 from art_mi.results import Accuracy, VulnerabilityCurve
 from art_mi.rules import NON_NEGATIVE, POSITIVE, check
 
@@ -100,7 +101,7 @@ def vulnerability_curve(
         done = Finished(out, fingerprint(classifier, problem.x, problem.y, {"profile": "radii", **settings}))
         z = in_batches(problem.represent, problem.x, batch_size)
         sigma = noise_std * overall_std(z)
-        blind = blind_fraction(problem.represent, problem.x, batch_size, random_state)
+        census = Census.of(problem)
         normal = worst = noisy.read(problem, z, sigma)
         x_adv = start = problem.x
         correct = _correct(replace(problem, ball=norm_ball(classifier, norm, 0.0)))
@@ -113,8 +114,9 @@ def vulnerability_curve(
                 if step.reading.upper <= worst.upper and step.reading.lower <= worst.lower:
                     worst, x_adv = step.reading, step.x_adv
                 correct = correct & step.correct
-            measured = noisy.measurement(at_radius, normal, worst, x_adv, level=noise_std, sigma=sigma)
-            results.append(conclude(at_radius, measured, "noisy", blind))
+            right = noisy.noisy_accuracy(at_radius, x_adv, sigma)
+            measured = noisy.measurement(at_radius, normal, worst, right, level=noise_std, sigma=sigma)
+            results.append(conclude(at_radius, measured, "noisy", census))
             accuracies.append(Accuracy.of(correct))
         named = {} if problem.y is None else {ATTACK: tuple(accuracies)}
     return VulnerabilityCurve(radii, tuple(results), named, {**settings, "ceilings and accuracies": SPEAK_OF})

@@ -13,7 +13,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
-from art_mi.channels import antithetic, draw_noise, gaussian_ratios, overall_std, upper_bound
+from art_mi.channels import draw_noise, gaussian_ratios, overall_std, upper_bound
 from art_mi.finished import Finished, fingerprint
 from art_mi.metrics import noisy
 from art_mi.metrics.measurement import Problem, difference
@@ -141,8 +141,9 @@ def _moved(problem: Problem, units: list[int], sigmas: list[float]) -> Tensor:
 
     def objective(x_adv: Tensor) -> Tensor:
         scaled = values(x_adv) / torch.tensor(sigmas, device=x_adv.device)[:, None]
-        draws = antithetic(draw_noise("gaussian", (scaled.shape[1], 1), generator, scaled))  # the same for all units
-        return -torch.stack([upper_bound(gaussian_ratios(u[:, None], e)).mean() for u in scaled for e in draws]).sum()
+        draw = draw_noise("gaussian", (scaled.shape[1], 1), generator, scaled)  # the same for all units
+        ratios = (ratios for u in scaled for ratios in gaussian_ratios(u[:, None], [draw]))
+        return -torch.stack([upper_bound(part).mean() for part in ratios]).sum()
 
     z = torch.empty(k, len(problem.x), device=problem.x.device)
     for index in noisy.blocks(problem, generator):

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 FEWEST_PAIRS = 100
 ENOUGH_PAIRS = 1000
+BLOCK = 1024  # samples whose perturbations are sought jointly
 
 
 @dataclass(frozen=True)

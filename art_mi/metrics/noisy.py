@@ -9,21 +9,23 @@ information is bounded from both sides without a critic and can be lowered over 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
 from art_mi.attacks.information import noisy_information
-from art_mi.channels import ChannelReading, draw_noise, gaussian_ratios, lower_bound, overall_std, read_channel
+from art_mi.channels import ChannelReading, draw_noise, gaussian_parts, lower_bound, overall_std, read_channel
 from art_mi.intervals import bootstrap, percentile_interval
-from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
+from art_mi.metrics.measurement import BLOCK, ENOUGH_PAIRS, Measurement, Problem, difference
+from art_mi.metrics.survey import Survey
 from art_mi.representations import in_batches, noisy_outputs
 from art_mi.results import Flag, MIEstimate
 
-BLOCK = 1024  # samples whose perturbations are sought jointly
 WIDE = 0.2
 LOG_LEVELS = 14.0  # noise from a millionth to a million times the representation's scale
 
@@ -34,31 +36,61 @@ CEILING = (
 )
 
 
-def measure(problem: Problem, noise_std: Sequence[float], noise: str) -> list[Measurement]:
+@dataclass(frozen=True)
+class Seen:
+    """Inputs behind noise.
+
+    :param reading: What they say.
+    :param accuracy: Of the classifier on the noisy representation, where labels were given.
+    """
+
+    reading: ChannelReading
+    accuracy: float | None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Seen]) -> Seen:
+        """What all samples say, from what parts of them do."""
+        sizes = [len(part.reading.lower_influence) for part in parts]
+        accuracies = [part.accuracy for part in parts if part.accuracy is not None]
+        accuracy = float(np.average(accuracies, weights=sizes)) if accuracies else None
+        return cls(ChannelReading.joined([part.reading for part in parts]), accuracy)
+
+
+def measure(chunks: Iterable[Problem], survey: Survey, noise_std: Sequence[float], noise: str) -> list[Measurement]:
     """Normal and worst-case information of the noisy representation, one measurement a noise level.
 
     The attack lowers the upper bound, whose gradient does not vanish when samples are far apart, over blocks of samples
-    that move jointly; the reading draws fresh noise.
+    that move jointly; the reading draws fresh noise. Of a chunk that is done only readings are kept.
 
-    :param problem: What to measure.
+    :param chunks: What to measure, problems that differ in their samples and seeds only.
+    :param survey: Of the same samples.
     :param noise_std: Noise levels, relative to the clean representation's overall standard deviation, so that the
         result does not change when the representation is scaled.
     :param noise: `"gaussian"` or `"uniform"`.
     """
-    z = in_batches(problem.represent, problem.x, problem.batch_size)
-    scale = overall_std(z)
-    return [_measure_at(problem, z, level, level * scale, noise) for level in noise_std]
+    sigmas = [level * survey.moments.overall_std for level in noise_std]
+    parts: list[list[tuple[Seen, Seen]]] = [[] for _ in sigmas]
+    for problem in chunks:
+        z = in_batches(problem.represent, problem.x, problem.batch_size)
+        for sigma, at_level in zip(sigmas, parts, strict=True):
+            clean = worst = _see(problem, problem.x, z, sigma, noise)
+            if problem.ball.eps > 0:
+                x_adv = worst_inputs(problem, sigma)
+                moved = in_batches(problem.represent, x_adv, problem.batch_size)
+                worst = _see(problem, x_adv, moved, sigma, noise)
+            at_level.append((clean, worst))
+    found = []
+    for level, sigma, at_level in zip(noise_std, sigmas, parts, strict=True):
+        normal, worst = (Seen.joined(side) for side in zip(*at_level, strict=True))
+        if not says_less(worst.reading, normal.reading):
+            worst = normal
+        both = normal.reading, worst.reading
+        found.append(measurement(survey.problem, *both, worst.accuracy, level=level, sigma=sigma, noise=noise))
+    return found
 
 
-def _measure_at(problem: Problem, z: Tensor, level: float, sigma: float, noise: str) -> Measurement:
-    normal = worst = read(problem, z, sigma, noise)
-    x_adv = problem.x
-    if problem.ball.eps > 0:
-        moved = worst_inputs(problem, sigma)
-        reading = read(problem, in_batches(problem.represent, moved, problem.batch_size), sigma, noise)
-        if says_less(reading, normal):
-            worst, x_adv = reading, moved
-    return measurement(problem, normal, worst, x_adv, level=level, sigma=sigma, noise=noise)
+def _see(problem: Problem, x: Tensor, z: Tensor, sigma: float, noise: str) -> Seen:
+    return Seen(read(problem, z, sigma, noise), noisy_accuracy(problem, x, sigma, noise))
 
 
 def read(problem: Problem, z: Tensor, sigma: float, noise: str = "gaussian") -> ChannelReading:
@@ -88,8 +120,7 @@ def half_way_noise(problem: Problem, z: Tensor) -> float:
     generator = torch.Generator(z.device).manual_seed(problem.random_state)
     scale = overall_std(z)
     z = z[torch.randperm(len(z), generator=generator, device=z.device)[:BLOCK]].double() / scale
-    still = gaussian_ratios(z, torch.zeros_like(z))
-    tilts = [gaussian_ratios(z, draw_noise("gaussian", z.shape, generator, z)) - still for _ in range(2)]
+    still, tilts = gaussian_parts(z, [draw_noise("gaussian", z.shape, generator, z) for _ in range(2)])
 
     def information(log_level: float) -> float:
         level = math.exp(log_level)
@@ -110,7 +141,7 @@ def measurement(
     problem: Problem,
     normal: ChannelReading,
     worst: ChannelReading,
-    x_adv: Tensor,
+    accuracy: float | None,
     *,
     level: float,
     sigma: float,
@@ -121,7 +152,7 @@ def measurement(
     :param problem: What was measured.
     :param normal: Reading on the clean inputs.
     :param worst: Reading on the worst inputs found; `normal` itself where none were worse.
-    :param x_adv: Those inputs `(n, ...)`.
+    :param accuracy: That on those inputs, from :func:`noisy_accuracy`.
     :param level: Noise level relative to the clean representation.
     :param sigma: Standard deviation of the noise in the units of the representation.
     :param noise: `"gaussian"` or `"uniform"`.
@@ -129,12 +160,6 @@ def measurement(
     clean = moved = estimate(problem, normal)
     if worst is not normal:
         moved = estimate(problem, worst)
-    accuracy = None
-    if problem.y is not None:
-        draw = partial(_scaled_noise, noise, sigma, problem.generator())
-        with noisy_outputs(problem.classifier, problem.layer, draw) as noisy:
-            predicted = in_batches(noisy, x_adv, problem.batch_size).argmax(1)
-        accuracy = float((predicted == problem.y).float().mean())
     return Measurement(
         normal=clean,
         worst_case=moved,
@@ -145,6 +170,22 @@ def measurement(
         measured_accuracy=accuracy,
         settings={"noise": noise, "noise_std": level, "noise_std_absolute": sigma},
     )
+
+
+def noisy_accuracy(problem: Problem, x: Tensor, sigma: float, noise: str = "gaussian") -> float | None:
+    """Accuracy of the classifier when noise is added to the representation; None without labels.
+
+    :param problem: Gives classifier, layer, labels and seed.
+    :param x: Inputs `(n, ...)`, clean or moved.
+    :param sigma: Standard deviation of the noise in the units of the representation.
+    :param noise: `"gaussian"` or `"uniform"`.
+    """
+    if problem.y is None:
+        return None
+    draw = partial(_scaled_noise, noise, sigma, problem.generator())
+    with noisy_outputs(problem.classifier, problem.layer, draw) as noisy:
+        predicted = in_batches(noisy, x, problem.batch_size).argmax(1)
+    return float((predicted == problem.y).float().mean())
 
 
 def worst_inputs(problem: Problem, sigma: float, *, start: Tensor | None = None) -> Tensor:
@@ -180,18 +221,17 @@ def _scaled_noise(noise: str, sigma: float, generator: torch.Generator, z: Tenso
 def estimate(problem: Problem, reading: ChannelReading) -> MIEstimate:
     """A reading with its interval and its flags.
 
-    :param problem: Gives number of samples and seed.
+    :param problem: Gives the seed.
     :param reading: What was read.
     """
-    n = len(problem.x)
+    n = len(reading.lower_influence)
     finite = math.isfinite(reading.upper)
     replicates, above = (
         bootstrap(value, influence, random_state=problem.random_state)
         for value, influence in ((reading.lower, reading.lower_influence), (reading.upper, reading.upper_influence))
     )
-    ceiling = math.log(n // math.ceil(n / BLOCK))
     flags = []
-    if reading.lower > 0.8 * ceiling:
+    if reading.lower > 0.8 * reading.ceiling:
         flags.append(Flag.SATURATED)
     if n < ENOUGH_PAIRS or reading.upper - reading.lower > WIDE:
         flags.append(Flag.UNDERSAMPLED)
@@ -204,7 +244,7 @@ def estimate(problem: Problem, reading: ChannelReading) -> MIEstimate:
         random_state=problem.random_state,
         lower=reading.lower,
         upper=reading.upper,
-        ceiling=ceiling,
+        ceiling=reading.ceiling,
         flags=tuple(flags),
         replicates=replicates,
     )

@@ -18,9 +18,9 @@ from art_mi.metrics import noisy
 from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.keeping import packed, packed_reading, unpacked, unpacked_reading
 from art_mi.metrics.measurement import Problem
+from art_mi.metrics.survey import Census
 from art_mi.metrics.worst_case_mi import WorstCaseMIEstimator
 from art_mi.representations import (
-    blind_fraction,
     check_representation,
     layer_outputs,
     named_layer,
@@ -174,10 +174,11 @@ def _attack(problem: Problem, layer: str, seen: Mapping[str, _Seen], done: Finis
 def _result(problem: Problem, noise: _Seen, worst: _Found) -> RepresentationVulnerability:
     assert problem.layer is not None
     reading = worst.readings[problem.layer]
-    measured = noisy.measurement(problem, noise.normal, reading, worst.x_adv, level=noise.level, sigma=noise.sigma)
+    accuracy = noisy.noisy_accuracy(problem, worst.x_adv, noise.sigma)
+    measured = noisy.measurement(problem, noise.normal, reading, accuracy, level=noise.level, sigma=noise.sigma)
     with representation(problem.classifier, problem.layer) as represent:
-        blind = blind_fraction(represent, problem.x, problem.batch_size, problem.random_state)
-    return conclude(problem, measured, "noisy", blind)
+        census = Census.of(replace(problem, represent=represent))
+    return conclude(problem, measured, "noisy", census)
 
 
 def _clean_outputs(problem: Problem, layers: str | Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from art_mi.channels import Cover, entropy, miller_madow, minimum_entropy_cover
+from art_mi.codes import Cover, entropy, miller_madow, minimum_entropy_cover
 from art_mi.intervals import bootstrap, percentile_interval
 from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
 from art_mi.representations import in_batches

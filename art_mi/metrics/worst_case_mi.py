@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,11 +18,13 @@ from art.estimators.classification import PyTorchClassifier
 from art.evaluations.evaluation import Evaluation
 from torch import Tensor
 
-from art_mi import bridge, representations
+from art_mi import bridge
 from art_mi.channels import RATIOS
-from art_mi.metrics import critic, noisy, quantised
+from art_mi.metrics import chunks, critic, noisy, quantised
 from art_mi.metrics.conclusion import conclude
-from art_mi.metrics.measurement import FEWEST_PAIRS, Measurement, Problem
+from art_mi.metrics.measurement import Measurement, Problem
+from art_mi.metrics.survey import Census, survey
+from art_mi.representations import check_representation, in_batches, named_layer, representation
 from art_mi.results import UNITS, RepresentationVulnerability
 from art_mi.rules import NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of
 from art_mi.threat import NormBall
@@ -142,6 +145,11 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         The classifier's modes, weights, gradients and hooks and the inputs are as before afterwards, also after an
         error or an interrupt.
 
+        The methods `"critic"` and `"quantised"` need all samples at once. `"noisy"` takes more than 5,120 in chunks of
+        4,096, arrays in random order, in time linear in their number and flat memory: a `DataLoader` is read twice, for
+        the scale of the representation and to measure it, and must give its samples in random order, as `shuffle=True`
+        does, since those of a chunk stand for all.
+
         :param classifier: ART `PyTorchClassifier`, whose `clip_values` and PyTorch preprocessing are honoured.
         :param x: Raw inputs `(n, *input_shape)`: array, tensor, or `DataLoader` of inputs or (input, label) pairs.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels, for the label-aware ceiling and the accuracy.
@@ -149,12 +157,15 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :raises TypeError: If `classifier` is not an ART `PyTorchClassifier` or `x` not numeric.
         :raises ValueError: If an argument breaks its rule; the message names it.
         """
-        with self.problem(classifier, x, y) as problem:
-            blind = representations.blind_fraction(problem.represent, problem.x, self.batch_size, self.random_state)
-            results = [
-                conclude(problem, measured, self.method, blind, self.robust_accuracy)
-                for measured in self._measure(problem)
-            ]
+        if self.method == "noisy":
+            with self._chunks(classifier, x, y, chunks.CHUNK) as problems:
+                found = survey(problems())
+                problem, census = found.problem, found.census
+                measured = noisy.measure(problems(), found, self.noise_std, self.noise)
+        else:
+            with self.problem(classifier, x, y) as problem:
+                census, measured = Census.of(problem), self._measure(problem)
+        results = [conclude(problem, each, self.method, census, self.robust_accuracy) for each in measured]
         first = results[0]
         if len(results) > 1:
             first = RepresentationVulnerability(**{**vars(first), "sweep": tuple(results)})
@@ -172,36 +183,44 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :raises TypeError: As for :meth:`evaluate`.
         :raises ValueError: As for :meth:`evaluate`.
         """
+        with self._chunks(classifier, x, y, sys.maxsize) as problems:
+            (problem,) = problems()
+            if self.method == "critic":
+                critic.split_for(problem.x, self.random_state)
+            check_representation(in_batches(problem.represent, problem.x, self.batch_size))
+            yield problem
+
+    @contextmanager
+    def _chunks(
+        self, classifier: PyTorchClassifier, x: Any, y: Any, size: int
+    ) -> Iterator[Callable[[], Iterator[Problem]]]:
+        """What gives the samples a chunk at a time, each with a seed of its own; see :class:`.Chunks`."""
         bridge.check_classifier(classifier)
         if self.layer is not None:
-            representations.named_layer(classifier.model, self.layer)
-        x, y = bridge.loaded(x, y)
-        inputs = bridge.input_tensor(classifier, x)
-        if len(inputs) < FEWEST_PAIRS:
-            raise ValueError(f"`x` must hold at least {FEWEST_PAIRS} samples, got {len(inputs)}.")
-        labels = None if y is None else bridge.label_tensor(classifier, y, len(inputs))
-        if self.method == "critic":
-            critic.split_for(inputs, self.random_state)
-        with representations.representation(classifier, self.layer) as represent:
-            representations.check_representation(representations.in_batches(represent, inputs, self.batch_size))
-            yield Problem(
-                classifier=classifier,
-                layer=self.layer,
-                represent=represent,
-                x=inputs,
-                y=labels,
-                ball=bridge.norm_ball(classifier, self.norm, self.eps),
-                eps_step=self.eps_step,
-                max_iter=self.max_iter,
-                num_random_init=self.num_random_init,
-                batch_size=self.batch_size,
-                random_state=self.random_state,
-                verbose=self.verbose,
-            )
+            named_layer(classifier.model, self.layer)
+        samples = chunks.Chunks(classifier, x, y, size, self.random_state)
+        with representation(classifier, self.layer) as represent:
+
+            def problems() -> Iterator[Problem]:
+                for number, (inputs, labels) in enumerate(samples):
+                    yield Problem(
+                        classifier=classifier,
+                        layer=self.layer,
+                        represent=represent,
+                        x=inputs,
+                        y=labels,
+                        ball=bridge.norm_ball(classifier, self.norm, self.eps),
+                        eps_step=self.eps_step,
+                        max_iter=self.max_iter,
+                        num_random_init=self.num_random_init,
+                        batch_size=self.batch_size,
+                        random_state=self.random_state + 2 * number,  # readings use the next one
+                        verbose=self.verbose,
+                    )
+
+            yield problems
 
     def _measure(self, problem: Problem) -> list[Measurement]:
-        if self.method == "noisy":
-            return noisy.measure(problem, self.noise_std, self.noise)
         if self.method == "critic":
             return [critic.measure(problem, self.critic_options)]
         return [quantised.measure(problem, self.codes, self.max_codes)]

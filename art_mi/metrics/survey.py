@@ -1,0 +1,82 @@
+"""A first pass over clean samples: how many there are, of which classes, and the scale of their representations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from art_mi.channels import Moments
+from art_mi.metrics.measurement import Problem
+from art_mi.representations import blind_fraction, check_finite, check_varies, in_batches
+
+
+@dataclass(frozen=True)
+class Census:
+    """What is counted over all samples before any is moved; counts over parts of them add up.
+
+    :param nb_samples: How many there are.
+    :param label_counts: How many are of each class, where labels were given.
+    :param blind: Share in [0, 1] on which no gradient reaches the input.
+    """
+
+    nb_samples: int
+    label_counts: NDArray[np.int64] | None
+    blind: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> Census:
+        """That of the samples of a problem."""
+        counts = None
+        if problem.y is not None:
+            counts = problem.y.bincount(minlength=problem.classifier.nb_classes).cpu().numpy()
+        blind = blind_fraction(problem.represent, problem.x, problem.batch_size, problem.random_state)
+        return cls(len(problem.x), counts, blind)
+
+    def __add__(self, other: Census) -> Census:
+        n = self.nb_samples + other.nb_samples
+        counts = None
+        if self.label_counts is not None and other.label_counts is not None:
+            counts = self.label_counts + other.label_counts
+        return Census(n, counts, (self.nb_samples * self.blind + other.nb_samples * other.blind) / n)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a first pass over clean samples finds.
+
+    :param problem: The first chunk, whose settings are those of all.
+    :param census: Of all samples.
+    :param moments: Of their representations.
+    """
+
+    problem: Problem
+    census: Census
+    moments: Moments
+
+    def __add__(self, other: Survey) -> Survey:
+        return Survey(self.problem, self.census + other.census, self.moments + other.moments)
+
+
+def survey(chunks: Iterable[Problem]) -> Survey:
+    """Look at all clean samples once.
+
+    :param chunks: Problems that differ in their samples and seeds only.
+    :raises ValueError: If the representation is not finite, or the same for all.
+    """
+    found: Survey | None = None
+    first: Tensor | None = None
+    varies = False
+    for problem in chunks:
+        z = in_batches(problem.represent, problem.x, problem.batch_size)
+        check_finite(z)
+        first = z[:1].clone() if first is None else first
+        varies = varies or not bool((z == first).all())
+        here = Survey(problem, Census.of(problem), Moments.of(z))
+        found = here if found is None else found + here
+    check_varies(varies)
+    assert found is not None
+    return found
