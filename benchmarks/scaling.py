@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -92,7 +93,8 @@ def _row(
 def _measured(nb_samples: int, nb_classes: int) -> dict[str, float]:
     """CPU seconds and peak memory of one measurement in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.scaling", str(nb_samples), str(nb_classes)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=usual, cwd=Path(__file__).parents[1])
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
