@@ -15,7 +15,7 @@ from benchmarks.page import PAGE, page
 from benchmarks.record import Record
 from benchmarks.timing import Settings
 
-GROUPS = ("imports", "attacks", "steps", "estimator", "metric", "scaling", "processes")
+GROUPS = ("imports", "attacks", "steps", "estimator", "strength", "metric", "scaling", "processes")
 ON_CUDA = ("gpu",)
 RESULTS = Path(__file__).with_name("results")
 # glibc gives memory back between steps and asks for it anew, by chance for up to a third of a step: off, for all alike

@@ -14,6 +14,7 @@ TITLES = {
     "attacks": "Attacks",
     "steps": "Trainers against bare loops and against ART's own",
     "estimator": "Critics against the published procedure",
+    "strength": "Perturbations as strong as those of the published procedure",
     "metric": "The metric",
     "scaling": "Samples and classes",
     "processes": "Two processes",
