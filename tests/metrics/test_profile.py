@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from art_mi import Flag, WorstCaseMIEstimator, layer_profile
 from art_mi.distributions import two_point_gaussian_information
-from art_mi.metrics import noisy
+from art_mi.metrics import candidates, noisy
 from art_mi.results import LayerProfile
 
 
@@ -129,24 +129,67 @@ def test_one_layer_is_what_the_metric_says_of_it() -> None:
     assert found.layers["relu"] == estimator.evaluate(classifier(Odd()), x, y)
 
 
-def test_more_groups_only_lower_the_worst_case() -> None:
-    together = profile(Odd())
-    alone = {layer: profile(Odd(), layers=[layer]) for layer in ("first", "last")}
+def test_a_later_attack_with_half_the_steps_is_as_good_as_one_of_its_own() -> None:
+    x = vectors(300)
+    together = profile(Odd(), x, max_iter=20)
+    alone = {layer: profile(Odd(), x, layers=[layer], max_iter=20) for layer in ("first", "last")}
     for layer, result in alone.items():
         assert together.layers[layer].normal == result.layers[layer].normal
-        assert together.layers[layer].worst_case.upper <= result.layers[layer].worst_case.upper
+        assert together.layers[layer].worst_case.value <= result.layers[layer].worst_case.value + 0.02
     assert set(together.attacked.values()) <= {"", "first", "last"}
+    assert together.settings["later attacks"].endswith("makes 10 steps, without random starts")
+
+
+def test_later_attacks_start_where_the_one_before_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, calls, ends = noisy.worst_inputs, list[tuple[Any, ...]](), list[Tensor]()
+
+    def watched(problem: Any, sigma: float, **options: Any) -> Tensor:
+        calls.append((problem.layer, problem.max_iter, problem.num_random_init, options.get("start")))
+        ends.append(attack(problem, sigma, **options))
+        return ends[-1]
+
+    monkeypatch.setattr(noisy, "worst_inputs", watched)
+    profile(Odd(), num_random_init=1)
+    assert calls[0] == ("first", 5, 1, None)
+    assert calls[1][:3] == ("last", 3, 0)
+    assert torch.equal(calls[1][3], ends[0])
+
+
+@pytest.mark.parametrize("n", [120, 400])
+def test_the_choice_on_a_few_samples_is_that_of_full_readings(n: int) -> None:
+    x = torch.from_numpy(vectors(n))
+    weights = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1]))
+    model = nn.Sequential(linear(weights), linear(weights.flip(0, 1)))
+    moved = {"first": x @ weights.inverse().clamp(max=1.0), "last": x * torch.tensor([0.1, 0.1, 1, 1, 1])}
+    moved["none"] = x * 1.1
+    estimator = WorstCaseMIEstimator(0.2, verbose=False)
+    with estimator.problem(classifier(model), x) as problem:
+        sigmas = {"0": 0.3, "1": 0.3}
+        choice = candidates.chosen(problem, moved, sigmas)
+        for layer, sigma in sigmas.items():
+            read = {
+                name: noisy.read(problem, candidates.outputs(problem, [layer], x_adv)[layer], sigma).upper
+                for name, x_adv in moved.items()
+            }
+            assert choice[layer] == min(read, key=read.__getitem__)
+        assert candidates.chosen(problem, {}, sigmas) == {"0": "", "1": ""}
+
+
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_no_layer_says_more_under_the_attack_than_before(norm: float) -> None:
+    for result in profile(Odd(), norm=norm, max_iter=1).layers.values():
+        assert result.worst_case.upper <= result.normal.upper
 
 
 def test_the_lowest_reading_of_all_counts_whichever_attack_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    def worst_inputs(problem: Any, sigma: float) -> Tensor:
+    def worst_inputs(problem: Any, sigma: float, start: Tensor | None = None) -> Tensor:
         return problem.x * (0.0 if problem.layer == "last" else 0.9)
 
     monkeypatch.setattr(noisy, "worst_inputs", worst_inputs)
     found = profile(Odd())
     assert set(found.attacked.values()) == {"last"}
     assert all(abs(result.worst_case.value) < 1e-9 for result in found.layers.values())
-    monkeypatch.setattr(noisy, "worst_inputs", lambda problem, sigma: 10 * problem.x)
+    monkeypatch.setattr(noisy, "worst_inputs", lambda problem, sigma, start=None: 10 * problem.x)
     found = profile(Odd())
     assert set(found.attacked.values()) == {""}
     assert all(result.vulnerability.value == 0 for result in found.layers.values())
@@ -232,11 +275,11 @@ def test_an_interrupted_profile_goes_on_and_ends_the_same(tmp_path: Path, monkey
     whole = profile(Odd())
     attack, attacked = noisy.worst_inputs, list[str]()
 
-    def interrupted(problem: Any, sigma: float) -> Tensor:
+    def interrupted(problem: Any, sigma: float, **options: Any) -> Tensor:
         attacked.append(problem.layer)
         if problem.layer == "last" and attacked.count("last") == 1:
             raise KeyboardInterrupt
-        return attack(problem, sigma)
+        return attack(problem, sigma, **options)
 
     monkeypatch.setattr(noisy, "worst_inputs", interrupted)
     model = Odd()
