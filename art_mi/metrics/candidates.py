@@ -19,44 +19,46 @@ from art_mi.representations import layer_outputs, representation
 CLEAN = ""  # name of the candidate that was not moved
 
 
-def later_steps(max_iter: int) -> int:
-    """Steps of an attack that starts where another ended: half as many, rounded up.
+def attack_steps(max_iter: int, nb_layers: int) -> int:
+    """Steps of each attack of :func:`moved_inputs`: all for one layer, for several half as many, rounded up.
 
-    :param max_iter: Steps of the first attack.
+    :param max_iter: Steps of an attack on a layer by itself.
+    :param nb_layers: Number of layers that are attacked.
     """
-    return math.ceil(max_iter / 2)
+    return max_iter if nb_layers < 2 else math.ceil(max_iter / 2)
 
 
 def moved_inputs(problem: Problem, sigmas: Mapping[str, float], done: Finished) -> dict[str, Tensor]:
     """The inputs that attacks on several layers find, by layer.
 
-    The first attack is the one of :func:`.noisy.worst_inputs`. Each further one starts where the one before ended, for
-    what one layer forgets the next has forgotten too, and makes half as many steps and no random starts.
+    One layer is attacked as by itself. Of several the last gives a start, since on the way to it an attack meets all
+    others; then each in turn is attacked from where the attack before ended, since what makes one layer forget does
+    much of it to the next. The last is thus attacked twice, and its second attack counts.
 
-    :param problem: What to attack; its layer is replaced.
+    :param problem: What to attack; its layer is replaced. Random starts are made where no attack was before.
     :param sigmas: Layers to attack in this order, and the standard deviation of the noise at each.
-    :param done: Keeps the inputs of each, from which those after an interrupt go on.
+    :param done: Keeps the inputs of each attack, from which those after an interrupt go on.
     """
+    layers = list(sigmas)
+    problem = replace(problem, max_iter=attack_steps(problem.max_iter, len(layers)))
+    start = layers[-1:] if len(layers) > 1 else []
     found: dict[str, Tensor] = {}
     before: Tensor | None = None
-    for layer in problem.progress(sigmas, "layers"):
-        part = f"layers: attack on {layer}"
+    for number, layer in enumerate(problem.progress([*start, *layers], "layers")):
+        part = f"layers: attack {number} on {layer}"
         if (kept := done.get(part)) is not None:
-            found[layer] = unpacked(kept["x_adv"], problem.x)
+            before = unpacked(kept["x_adv"], problem.x)
         else:
-            found[layer] = _attack(problem, layer, sigmas[layer], before)
-            done.put(part, {"x_adv": packed(found[layer])})
-        before = found[layer]
-    return found
+            before = _attack(problem, layer, sigmas[layer], before)
+            done.put(part, {"x_adv": packed(before)})
+        found[layer] = before
+    return {layer: found[layer] for layer in layers}
 
 
-def _attack(problem: Problem, layer: str, sigma: float, before: Tensor | None) -> Tensor:
+def _attack(problem: Problem, layer: str, sigma: float, start: Tensor | None) -> Tensor:
     with representation(problem.classifier, layer) as represent:
         here = replace(problem, layer=layer, represent=represent)
-        if before is None:
-            return noisy.worst_inputs(here, sigma)
-        here = replace(here, max_iter=later_steps(problem.max_iter), num_random_init=0)
-        return noisy.worst_inputs(here, sigma, start=before)
+        return noisy.worst_inputs(here if start is None else replace(here, num_random_init=0), sigma, start=start)
 
 
 def chosen(problem: Problem, moved: Mapping[str, Tensor], sigmas: Mapping[str, float]) -> dict[str, str]:

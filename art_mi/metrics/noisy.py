@@ -130,7 +130,7 @@ def half_way_noise(problem: Problem, z: Tensor) -> float:
         return float(torch.stack([lower_bound(ratios).mean() for ratios in pair]).mean())
 
     wanted = information(-LOG_LEVELS) / 2
-    log_level: float = brentq(lambda level: information(level) - wanted, -LOG_LEVELS, LOG_LEVELS, xtol=1e-2)
+    log_level: float = brentq(lambda level: information(level) - wanted, -LOG_LEVELS, LOG_LEVELS, xtol=1e-3)
     return math.exp(log_level) * scale
 
 

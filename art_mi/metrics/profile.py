@@ -33,7 +33,10 @@ CHOICE = (
     f"lowest upper bound on {noisy.FEW} of the samples; choice and reading share samples, which makes it low by less "
     "than the interval is wide; layers without weights are attacked only through others, which makes their drop low"
 )
-LATER = "each starts where the one before ended and makes {} steps, without random starts"
+ATTACKS = (
+    "of one group from the clean inputs; of several one on the last from the clean inputs, then one on each from where "
+    "the one before ended; {} steps each, which is the max_iter of eps_step"
+)
 EQUAL = "half of what each layer says without noise, so that layers start alike and their drops compare"
 
 
@@ -58,10 +61,10 @@ def layer_profile(
 
     A layer with weights and the weightless ones after it form a group, whose first layer is attacked. Which inputs an
     attacker may choose does not depend on the layer: those found for every group are candidates for all layers, and the
-    worst case of a layer is the candidate that says least, since none lies below the least possible. The attack on the
-    first group starts at the clean inputs, each further one where the one before ended, with half the steps. Candidates
-    are compared on a few samples, and the lowest is read on all. All estimates share samples, resamples and blocks, so
-    that differences are paired.
+    worst case of a layer is the candidate that says least, since none lies below the least possible. An attack on the
+    last group gives a start; then each group is attacked from where the attack before ended, with half the steps.
+    Candidates are compared on a few samples, and the lowest is read on all. All estimates share samples, resamples and
+    blocks, so that differences are paired.
 
     Behind noise of one level a later layer knows no more than an earlier one only where that noise is added once, at
     the earlier one. Here each layer has its own, so that information may rise with depth.
@@ -78,7 +81,7 @@ def layer_profile(
         row a sample, a constant, or what the one before gives; `settings["left_out"]` says which and why.
     :param norm: inf (or `"inf"`), 2 or 1.
     :param eps_step: Step size in raw input units; by default it falls linearly from 5 eps / steps to zero.
-    :param max_iter: Steps of the first attack; further ones make half as many, rounded up.
+    :param max_iter: Steps of an attack if there is one group; with more each makes half as many, rounded up.
     :param num_random_init: Random starts of the first attack, beside the one at the clean input.
     :param batch_size: Most samples through the network at once.
     :param noise_std: Noise level relative to a layer's overall standard deviation on the clean inputs, as in
@@ -112,7 +115,7 @@ def layer_profile(
             "noise_std": EQUAL if noise_std is None else noise_std,
             "random_state": random_state,
             "groups": groups,
-            "later attacks": LATER.format(candidates.later_steps(max_iter)),
+            "attacks": ATTACKS.format(candidates.attack_steps(max_iter, len(groups))),
         }
         done = Finished(out, fingerprint(classifier, problem.x, problem.y, {"profile": "layers", **settings}))
         worst = _worst(problem, candidates.moved_inputs(problem, first, done), seen)
