@@ -155,12 +155,12 @@ def _worst(problem: Problem, moved: Mapping[str, Tensor], seen: Mapping[str, _Se
     """For each layer, in full, the clean inputs or the candidate chosen on a few samples, whichever says less."""
     choice = candidates.chosen(problem, moved, {layer: noise.sigma for layer, noise in seen.items()})
     worst = {layer: _Worst(candidates.CLEAN, problem.x, noise.normal) for layer, noise in seen.items()}
-    for name, x_adv in moved.items():
+    for name in moved.keys() & choice.values():
         layers = [layer for layer in seen if choice[layer] == name]
-        for layer, z in candidates.outputs(problem, layers, x_adv).items():
+        for layer, z in candidates.outputs(problem, layers, moved[name]).items():
             reading = noisy.read(problem, z, seen[layer].sigma)
             if noisy.says_less(reading, seen[layer].normal):
-                worst[layer] = _Worst(name, x_adv, reading)
+                worst[layer] = _Worst(name, moved[name], reading)
     return worst
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from art_mi import Flag, WorstCaseMIEstimator, layer_profile
 from art_mi.distributions import two_point_gaussian_information
-from art_mi.metrics import candidates, noisy
+from art_mi.metrics import noisy
 from art_mi.results import LayerProfile
 
 
@@ -158,26 +158,6 @@ def test_attacks_start_where_the_one_before_ended(monkeypatch: pytest.MonkeyPatc
     calls.clear()
     profile(Odd(), layers=["first"], num_random_init=1)
     assert calls == [("first", 5, 1, None)]
-
-
-@pytest.mark.parametrize("n", [120, 400])
-def test_the_choice_on_a_few_samples_is_that_of_full_readings(n: int) -> None:
-    x = torch.from_numpy(vectors(n))
-    weights = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1]))
-    model = nn.Sequential(linear(weights), linear(weights.flip(0, 1)))
-    moved = {"first": x @ weights.inverse().clamp(max=1.0), "last": x * torch.tensor([0.1, 0.1, 1, 1, 1])}
-    moved["none"] = x * 1.1
-    estimator = WorstCaseMIEstimator(0.2, verbose=False)
-    with estimator.problem(classifier(model), x) as problem:
-        sigmas = {"0": 0.3, "1": 0.3}
-        choice = candidates.chosen(problem, moved, sigmas)
-        for layer, sigma in sigmas.items():
-            read = {
-                name: noisy.read(problem, candidates.outputs(problem, [layer], x_adv)[layer], sigma).upper
-                for name, x_adv in moved.items()
-            }
-            assert choice[layer] == min(read, key=read.__getitem__)
-        assert candidates.chosen(problem, {}, sigmas) == {"0": "", "1": ""}
 
 
 @pytest.mark.parametrize("norm", [1, 2, math.inf])
