@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def gaussian_parts(z: Tensor, draws: Iterable[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def gaussian_parts(z: Tensor, draws: Iterable[Tensor], nb_rows: int | None = None) -> tuple[Tensor, list[Tensor]]:
     """The log density ratios of a channel that adds standard normal noise, in a part for all draws and one for each.
 
     log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i) = -|z_i - z_j|^2 / 2 - (z_i - z_j) e_i: still + tilt(e). Opposite
@@ -24,12 +24,14 @@ def gaussian_parts(z: Tensor, draws: Iterable[Tensor]) -> tuple[Tensor, list[Ten
 
     :param z: Representations in units of the noise's standard deviation, shape `(n, d)`.
     :param draws: Draws e of the noise, each of shape `(n, d)`.
-    :return: Still `(n, n)`, minus infinity on the diagonal, and the tilts `(n, n)`.
+    :param nb_rows: Only the first so many samples i, where draws have as many rows; all by default.
+    :return: Still `(nb_rows, n)`, minus infinity on the diagonal, and the tilts `(nb_rows, n)`.
     """
     z = z - z.mean(0)  # differences only: centring keeps the squares small, so that little cancels
     halves = -z.square().sum(1) / 2
-    still = torch.addmm(halves[:, None] + halves, z, z.T).fill_diagonal_(-math.inf)
-    return still, [torch.addmm(-(z * draw).sum(1, keepdim=True), draw, z.T) for draw in draws]
+    rows = z[:nb_rows]
+    still = torch.addmm(halves[:nb_rows, None] + halves, rows, z.T).fill_diagonal_(-math.inf)
+    return still, [torch.addmm(-(rows * draw).sum(1, keepdim=True), draw, z.T) for draw in draws]
 
 
 def gaussian_ratios(z: Tensor, draws: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -75,10 +77,11 @@ def lower_bound(ratios: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/1905.06922 (equation 12 with the known conditional as its critic)
 
-    :param ratios: Log density ratios to the others, shape `(n, n)`, minus infinity on the diagonal.
-    :return: Terms of shape `(n,)` in nats.
+    :param ratios: Log density ratios to the others, shape `(n, n)`, or of some samples `(m, n)`; minus infinity on the
+        diagonal.
+    :return: Terms of shape `(n,)` or `(m,)` in nats.
     """
-    return _lower(ratios.logsumexp(1))
+    return math.log(ratios.shape[1]) - _with_own(ratios.logsumexp(1))
 
 
 def upper_bound(ratios: Tensor) -> Tensor:

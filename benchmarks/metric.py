@@ -95,7 +95,7 @@ def _profiles(
     for times in interleaved({ours: lambda: _profile(classifier, x, max_iter), base: one_by_one}, settings):
         setting = f"network of {name}, {number} layers, {len(x)} digits, {max_iter} attack steps, method noisy"
         row = times.row("layer profile", setting, ours, base, PROFILE_GOAL)
-        why = f"{groups} of the {number} layers have weights, and an attack on each is read at all layers"
+        why = f"{groups} of the {number} layers have weights, and each is attacked, with half the steps, the last twice"
         more = {"layers": number, "single_layer_runs": number * row.ratio}
         yield replace(row, more=more, cause="" if row.met else why)
 

@@ -79,6 +79,15 @@ def test_the_parts_of_ratios_scale_with_the_noise(strength: float) -> None:
     torch.testing.assert_close(still / strength**2 + tilt / strength, next(gaussian_ratios(z / strength, [draw])))
 
 
+def test_parts_of_a_few_samples_are_the_first_rows_of_all() -> None:
+    z, draw = normal(7, 3), normal(7, 3, seed=1)
+    still, (tilt,) = gaussian_parts(z, [draw])
+    few, (few_tilt,) = gaussian_parts(z, [draw[:4]], 4)
+    torch.testing.assert_close(few, still[:4])
+    torch.testing.assert_close(few_tilt, tilt[:4])
+    torch.testing.assert_close(lower_bound(few + few_tilt), lower_bound(still + tilt)[:4])
+
+
 def test_gaussian_ratios_have_the_gradient_that_finite_differences_give() -> None:
     z, draw = normal(5, 2).requires_grad_(), normal(5, 2, seed=1)
     for bound in (lower_bound, upper_bound):

@@ -14,15 +14,13 @@ from torch import Tensor, nn
 
 from art_mi.channels import ChannelReading, overall_std
 from art_mi.finished import Finished, fingerprint
-from art_mi.metrics import noisy
+from art_mi.metrics import candidates, noisy
 from art_mi.metrics.conclusion import conclude
-from art_mi.metrics.keeping import packed, packed_reading, unpacked, unpacked_reading
 from art_mi.metrics.measurement import Problem
 from art_mi.metrics.survey import Census
 from art_mi.metrics.worst_case_mi import WorstCaseMIEstimator
 from art_mi.representations import (
     check_representation,
-    layer_outputs,
     named_layer,
     representation,
     running_order,
@@ -31,9 +29,13 @@ from art_mi.results import LayerProfile, RepresentationVulnerability
 from art_mi.rules import POSITIVE, check, or_none
 
 CHOICE = (
-    "the lowest reading on the clean inputs and under the attacks on all groups; choice and reading share samples and "
-    "noise, which makes it low by less than the interval is wide; layers without weights are attacked only through "
-    "others, which makes their drop low"
+    "the lower of two readings: on the clean inputs, and under that of the attacks on all groups which leaves the "
+    f"lowest upper bound on {noisy.FEW} of the samples; choice and reading share samples, which makes it low by less "
+    "than the interval is wide; layers without weights are attacked only through others, which makes their drop low"
+)
+ATTACKS = (
+    "of one group from the clean inputs; of several one on the last from the clean inputs, then one on each from where "
+    "the one before ended; {} steps each, which is the max_iter of eps_step"
 )
 EQUAL = "half of what each layer says without noise, so that layers start alike and their drops compare"
 
@@ -58,15 +60,16 @@ def layer_profile(
     """Normal and worst-case information of every layer, each seen through Gaussian noise of its own.
 
     A layer with weights and the weightless ones after it form a group, whose first layer is attacked. Which inputs an
-    attacker may choose does not depend on the layer, so every layer is read on the inputs found for every group, and
-    its worst case is the lowest reading: none lies below the least possible, so the lowest is the nearest to it. One
-    pass over a set of inputs serves all layers. All estimates share samples, resamples and blocks, so that differences
-    are paired.
+    attacker may choose does not depend on the layer: those found for every group are candidates for all layers, and the
+    worst case of a layer is the candidate that says least, since none lies below the least possible. An attack on the
+    last group gives a start; then each group is attacked from where the attack before ended, with half the steps.
+    Candidates are compared on a few samples, and the lowest is read on all. All estimates share samples, resamples and
+    blocks, so that differences are paired.
 
     Behind noise of one level a later layer knows no more than an earlier one only where that noise is added once, at
     the earlier one. Here each layer has its own, so that information may rise with depth.
 
-    The outputs of all layers on all samples are in memory at once: name a few `layers` of a large network.
+    The outputs of all layers on the clean samples are in memory at once: name a few `layers` of a large network.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (definition 3.1, for each layer)
 
@@ -77,14 +80,14 @@ def layer_profile(
     :param layers: Dotted names, or `"all"`: every module that runs no other, but for those that give no tensor with a
         row a sample, a constant, or what the one before gives; `settings["left_out"]` says which and why.
     :param norm: inf (or `"inf"`), 2 or 1.
-    :param eps_step: Step size in raw input units; by default it falls linearly from 5 eps / max_iter to zero.
-    :param max_iter: Steps of an attack.
-    :param num_random_init: Random starts beside the one at the clean input.
+    :param eps_step: Step size in raw input units; by default it falls linearly from 5 eps / steps to zero.
+    :param max_iter: Steps of an attack if there is one group; with more each makes half as many, rounded up.
+    :param num_random_init: Random starts of the first attack, beside the one at the clean input.
     :param batch_size: Most samples through the network at once.
     :param noise_std: Noise level relative to a layer's overall standard deviation on the clean inputs, as in
         :class:`.WorstCaseMIEstimator`. A wide layer adds up so many units that no such noise hides anything; by default
         the noise is therefore chosen for each layer, such that it says half of what it says without.
-    :param out: Folder that keeps what was found for each group; a second call goes on from there.
+    :param out: Folder that keeps the inputs found for each group; a second call goes on from there.
     :param random_state: Seed.
     :param verbose: Show progress bars.
     :raises TypeError: If an argument is of another type, or a named layer gives no tensor.
@@ -106,21 +109,18 @@ def layer_profile(
         seen = {layer: _Seen.of(problem, z, noise_std) for layer, z in clean.items()}
         del clean
         groups = _groups(classifier.model, seen)
+        first = {group[0]: seen[group[0]].sigma for group in (groups if problem.ball.eps > 0 else [])}
         settings = {
             **problem.settings(),
             "noise_std": EQUAL if noise_std is None else noise_std,
             "random_state": random_state,
             "groups": groups,
+            "attacks": ATTACKS.format(candidates.attack_steps(max_iter, len(groups))),
         }
         done = Finished(out, fingerprint(classifier, problem.x, problem.y, {"profile": "layers", **settings}))
-        found = {"": _Found(problem.x, {layer: noise.normal for layer, noise in seen.items()})}
-        for group in problem.progress(groups if problem.ball.eps > 0 else [], "layers"):
-            found[group[0]] = _attack(problem, group[0], seen, done)
-        attacked = {layer: _worst(found, layer) for layer in seen}
-        results = {
-            layer: _result(replace(problem, layer=layer), noise, found[attacked[layer]])
-            for layer, noise in seen.items()
-        }
+        worst = _worst(problem, candidates.moved_inputs(problem, first, done), seen)
+        results = {layer: _result(replace(problem, layer=layer), seen[layer], worst[layer]) for layer in seen}
+    attacked = {layer: found.attacked for layer, found in worst.items()}
     return LayerProfile(results, attacked, {**settings, "worst case": CHOICE, "left_out": left_out})
 
 
@@ -140,42 +140,33 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Inputs, and what every layer says on them."""
+class _Worst:
+    """The inputs on which a layer says least, of those of the candidates.
 
+    :param attacked: The layer whose attack found them; empty for the clean inputs.
+    """
+
+    attacked: str
     x_adv: Tensor
-    readings: Mapping[str, ChannelReading]
+    reading: ChannelReading
 
 
-def _worst(found: Mapping[str, _Found], layer: str) -> str:
-    """Name of the layer whose attack is the worst for a layer; empty where none is worse than the clean inputs."""
-    best = ""
-    for name, candidate in found.items():
-        if noisy.says_less(candidate.readings[layer], found[best].readings[layer]):
-            best = name
-    return best
+def _worst(problem: Problem, moved: Mapping[str, Tensor], seen: Mapping[str, _Seen]) -> dict[str, _Worst]:
+    """For each layer, in full, the clean inputs or the candidate chosen on a few samples, whichever says less."""
+    choice = candidates.chosen(problem, moved, {layer: noise.sigma for layer, noise in seen.items()})
+    worst = {layer: _Worst(candidates.CLEAN, problem.x, noise.normal) for layer, noise in seen.items()}
+    for name in moved.keys() & choice.values():
+        layers = [layer for layer in seen if choice[layer] == name]
+        for layer, z in candidates.outputs(problem, layers, moved[name]).items():
+            reading = noisy.read(problem, z, seen[layer].sigma)
+            if noisy.says_less(reading, seen[layer].normal):
+                worst[layer] = _Worst(name, moved[name], reading)
+    return worst
 
 
-def _attack(problem: Problem, layer: str, seen: Mapping[str, _Seen], done: Finished) -> _Found:
-    """What an attack on one layer finds, and what it does to all."""
-    part = f"layers: attack on {layer}"
-    if (kept := done.get(part)) is not None:
-        readings = {name: unpacked_reading(content) for name, content in kept["readings"].items()}
-        return _Found(unpacked(kept["x_adv"], problem.x), readings)
-    with representation(problem.classifier, layer) as represent:
-        x_adv = noisy.worst_inputs(replace(problem, layer=layer, represent=represent), seen[layer].sigma)
-    outputs = _outputs(problem, list(seen), x_adv)
-    readings = {name: noisy.read(problem, z, seen[name].sigma) for name, z in outputs.items()}
-    content = {name: packed_reading(reading) for name, reading in readings.items()}
-    done.put(part, {"x_adv": packed(x_adv), "readings": content})
-    return _Found(x_adv, readings)
-
-
-def _result(problem: Problem, noise: _Seen, worst: _Found) -> RepresentationVulnerability:
-    assert problem.layer is not None
-    reading = worst.readings[problem.layer]
+def _result(problem: Problem, noise: _Seen, worst: _Worst) -> RepresentationVulnerability:
     accuracy = noisy.noisy_accuracy(problem, worst.x_adv, noise.sigma)
-    measured = noisy.measurement(problem, noise.normal, reading, accuracy, level=noise.level, sigma=noise.sigma)
+    measured = noisy.measurement(problem, noise.normal, worst.reading, accuracy, level=noise.level, sigma=noise.sigma)
     with representation(problem.classifier, problem.layer) as represent:
         census = Census.of(replace(problem, represent=represent))
     return conclude(problem, measured, "noisy", census)
@@ -186,20 +177,20 @@ def _clean_outputs(problem: Problem, layers: str | Sequence[str]) -> tuple[dict[
     order = running_order(problem.classifier, problem.x[:2])
     if layers != "all":
         names = _wanted(problem.classifier.model, layers, order)
-        clean = _outputs(problem, names, problem.x)
+        clean = candidates.outputs(problem, names, problem.x)
         for z in clean.values():
             check_representation(z)
         return clean, {}
-    candidates, left_out = [], {}
+    readable, left_out = [], {}
     for layer in (layer for layer, innermost in order.items() if innermost):
         try:
-            _outputs(problem, [layer], problem.x[:2])
-            candidates.append(layer)
+            candidates.outputs(problem, [layer], problem.x[:2])
+            readable.append(layer)
         except (TypeError, ValueError) as error:
             left_out[layer] = str(error)
     kept: dict[str, Tensor] = {}
     before, last = torch.empty(0), ""
-    for layer, z in _outputs(problem, candidates, problem.x).items():
+    for layer, z in candidates.outputs(problem, readable, problem.x).items():
         try:
             check_representation(z)
         except ValueError as error:
@@ -225,13 +216,6 @@ def _wanted(model: nn.Module, layers: str | Sequence[str], order: Mapping[str, b
         if layer not in order:
             raise ValueError(f"`layers` must be run by the model's forward pass, {layer!r} was not.")
     return [layer for layer in order if layer in layers]
-
-
-def _outputs(problem: Problem, layers: Sequence[str], x: Tensor) -> dict[str, Tensor]:
-    """Outputs of all layers on all inputs, in one pass."""
-    with layer_outputs(problem.classifier, layers) as at_layers, torch.no_grad():
-        parts = [at_layers(part) for part in x.split(problem.batch_size)]
-    return {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
 
 
 def _groups(model: nn.Module, layers: Iterable[str]) -> list[list[str]]:

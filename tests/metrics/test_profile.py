@@ -129,24 +129,52 @@ def test_one_layer_is_what_the_metric_says_of_it() -> None:
     assert found.layers["relu"] == estimator.evaluate(classifier(Odd()), x, y)
 
 
-def test_more_groups_only_lower_the_worst_case() -> None:
-    together = profile(Odd())
-    alone = {layer: profile(Odd(), layers=[layer]) for layer in ("first", "last")}
+def test_attacks_with_half_the_steps_in_turn_are_as_good_as_each_by_itself() -> None:
+    x = vectors(300)
+    together = profile(Odd(), x, max_iter=20)
+    alone = {layer: profile(Odd(), x, layers=[layer], max_iter=20) for layer in ("first", "last")}
     for layer, result in alone.items():
         assert together.layers[layer].normal == result.layers[layer].normal
-        assert together.layers[layer].worst_case.upper <= result.layers[layer].worst_case.upper
+        assert together.layers[layer].worst_case.value <= result.layers[layer].worst_case.value + 0.02
     assert set(together.attacked.values()) <= {"", "first", "last"}
+    assert "; 10 steps each" in together.settings["attacks"]
+    assert "; 20 steps each" in alone["last"].settings["attacks"]
+
+
+def test_attacks_start_where_the_one_before_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, calls, ends = noisy.worst_inputs, list[tuple[Any, ...]](), list[Tensor]()
+
+    def watched(problem: Any, sigma: float, **options: Any) -> Tensor:
+        calls.append((problem.layer, problem.max_iter, problem.num_random_init, options.get("start")))
+        ends.append(attack(problem, sigma, **options))
+        return ends[-1]
+
+    monkeypatch.setattr(noisy, "worst_inputs", watched)
+    profile(Odd(), num_random_init=1)
+    assert [call[:3] for call in calls] == [("last", 3, 1), ("first", 3, 0), ("last", 3, 0)]
+    assert calls[0][3] is None
+    assert torch.equal(calls[1][3], ends[0])
+    assert torch.equal(calls[2][3], ends[1])
+    calls.clear()
+    profile(Odd(), layers=["first"], num_random_init=1)
+    assert calls == [("first", 5, 1, None)]
+
+
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_no_layer_says_more_under_the_attack_than_before(norm: float) -> None:
+    for result in profile(Odd(), norm=norm, max_iter=1).layers.values():
+        assert result.worst_case.upper <= result.normal.upper
 
 
 def test_the_lowest_reading_of_all_counts_whichever_attack_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    def worst_inputs(problem: Any, sigma: float) -> Tensor:
+    def worst_inputs(problem: Any, sigma: float, start: Tensor | None = None) -> Tensor:
         return problem.x * (0.0 if problem.layer == "last" else 0.9)
 
     monkeypatch.setattr(noisy, "worst_inputs", worst_inputs)
     found = profile(Odd())
     assert set(found.attacked.values()) == {"last"}
     assert all(abs(result.worst_case.value) < 1e-9 for result in found.layers.values())
-    monkeypatch.setattr(noisy, "worst_inputs", lambda problem, sigma: 10 * problem.x)
+    monkeypatch.setattr(noisy, "worst_inputs", lambda problem, sigma, start=None: 10 * problem.x)
     found = profile(Odd())
     assert set(found.attacked.values()) == {""}
     assert all(result.vulnerability.value == 0 for result in found.layers.values())
@@ -228,26 +256,29 @@ def test_a_result_survives_json() -> None:
     assert LayerProfile.from_dict(found.to_dict()).to_json() == found.to_json()
 
 
-def test_an_interrupted_profile_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_interrupted_profile_goes_on_and_ends_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = profile(Odd())
     attack, attacked = noisy.worst_inputs, list[str]()
 
-    def interrupted(problem: Any, sigma: float) -> Tensor:
+    def interrupted(problem: Any, sigma: float, **options: Any) -> Tensor:
         attacked.append(problem.layer)
-        if problem.layer == "last" and attacked.count("last") == 1:
+        if len(attacked) == number:
             raise KeyboardInterrupt
-        return attack(problem, sigma)
+        return attack(problem, sigma, **options)
 
     monkeypatch.setattr(noisy, "worst_inputs", interrupted)
-    model = Odd()
+    model, order = Odd(), ["last", "first", "last"]
     before = state(model)
     with pytest.raises(KeyboardInterrupt):
         profile(model, out=tmp_path)
     assert state(model) == before
     assert profile(model, out=tmp_path) == whole
-    assert attacked == ["first", "last", "last"]
+    assert attacked == order[:number] + order[number - 1 :]
     assert profile(model, out=tmp_path, random_state=1) != whole
-    assert attacked[3:] == ["first", "last"], "another seed is other work"
+    assert attacked[4:] == order, "another seed is other work"
 
 
 def test_the_classifier_leaves_as_it_came() -> None:
