@@ -72,15 +72,17 @@ def preprocessed(classifier: PyTorchClassifier, x: Tensor, *, training: bool = F
 
 def _standardised(operation: StandardisationMeanStdPyTorch, x: Tensor) -> Tensor:
     """What ART's `forward` gives, without its two copies to the device a call, for each of which the host waits."""
-    if operation.mean.ndim == 0 and operation.mean == 0 and operation.std == 1:
-        return x
-    mean, std = broadcastable_mean_std(x, operation.mean, operation.std)
+    mean, std = (np.asarray(value, dtype=np.float32) for value in (operation.mean, operation.std))
+    if mean.ndim == std.ndim == 0 and mean == 0 and std == 1:
+        return x.clone()  # the model may begin with a step in place
+    mean, std = broadcastable_mean_std(x, mean, std)
     return (x - _constant(mean.tobytes(), mean.shape, x.device)) / _constant(std.tobytes(), std.shape, x.device)
 
 
 @lru_cache(maxsize=64)
 def _constant(values: bytes, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.frombuffer(bytearray(values), dtype=torch.float32).view(shape).to(device)
+    with torch.inference_mode(False):  # it outlives the call that made it
+        return torch.frombuffer(bytearray(values), dtype=torch.float32).view(shape).to(device)
 
 
 def one_tensor(out: Any) -> Tensor:
@@ -185,28 +187,30 @@ def loaded(x: Any, y: Any = None) -> tuple[Any, Any]:
     """
     if not isinstance(x, DataLoader):
         return x, y
-    inputs, labels = joined(list(batches(x)))
+    inputs, labels = joined(list(batches(x, labelled=y is None)))
     return inputs, labels if y is None else y
 
 
-def batches(loader: DataLoader[Any]) -> Iterator[Batch]:
+def batches(loader: DataLoader[Any], *, labelled: bool = True) -> Iterator[Batch]:
     """Inputs and labels, where there are any, of a loader's batches.
 
     A loader draws from the global generator; between batches that is as it would be without it.
 
     :param loader: Of inputs, or of tuples that begin with inputs and labels.
+    :param labelled: Whether the labels are wanted.
     """
-    state, source = torch.get_rng_state(), None
+    state, source, end = torch.get_rng_state(), None, object()
     while True:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.set_state(state)
             source = iter(loader) if source is None else source
-            batch = next(source, None)
+            batch = next(source, end)
             state = torch.get_rng_state()
-        if batch is None:
+        if batch is end:
             return
         columns = batch if isinstance(batch, list | tuple) else (batch,)
-        yield torch.as_tensor(columns[0]), torch.as_tensor(columns[1]) if len(columns) > 1 else None
+        has_labels = labelled and len(columns) > 1
+        yield torch.as_tensor(columns[0]), torch.as_tensor(columns[1]) if has_labels else None
 
 
 def joined(parts: Sequence[Batch]) -> Batch:

@@ -30,7 +30,10 @@ def gaussian_parts(z: Tensor, draws: Iterable[Tensor], nb_rows: int | None = Non
     z = z - z.mean(0)  # differences only: centring keeps the squares small, so that little cancels
     halves = -z.square().sum(1) / 2
     rows = z[:nb_rows]
-    still = torch.addmm(halves[:nb_rows, None] + halves, rows, z.T).fill_diagonal_(-math.inf)
+    still = torch.addmm(halves[:nb_rows, None] + halves, rows, z.T)
+    if not still.requires_grad:
+        still.clamp_(max=0)  # of equal samples it is what rounding leaves, of either sign
+    still.fill_diagonal_(-math.inf)
     return still, [torch.addmm(-(rows * draw).sum(1, keepdim=True), draw, z.T) for draw in draws]
 
 
@@ -191,8 +194,9 @@ class ChannelReading:
     :param upper: Upper bound in nats.
     :param lower_influence: Influence on `lower`, shape `(n,)`.
     :param upper_influence: Influence on `upper`, shape `(n,)`.
-    :param ceiling: Log of the smallest block's size, what `lower` cannot exceed there.
-    :param label: I(Y; Z) in nats, where labels were given.
+    :param ceiling: What `lower` cannot exceed: the mean over the samples of the log of their block's size.
+    :param label: I(Y; Z) in nats within the blocks, where labels were given.
+    :param label_entropy: H(Y) in nats within the blocks, as counted.
     """
 
     lower: float
@@ -201,24 +205,26 @@ class ChannelReading:
     upper_influence: NDArray[np.float64]
     ceiling: float
     label: float | None = None
+    label_entropy: float | None = None
 
     @classmethod
     def joined(cls, readings: Sequence[ChannelReading]) -> ChannelReading:
         """The reading of all samples, from those of parts of them.
 
-        :param readings: At least one; either all or none have `label`.
+        :param readings: At least one; either all or none have labels.
         """
         if len(readings) == 1:
             return readings[0]
         sizes = [len(reading.lower_influence) for reading in readings]
-        labels = [reading.label for reading in readings if reading.label is not None]
+        means = {
+            name: float(np.average([getattr(reading, name) for reading in readings], weights=sizes))
+            for name in ("lower", "upper", "ceiling", "label", "label_entropy")
+            if getattr(readings[0], name) is not None
+        }
         return cls(
-            lower=float(np.average([reading.lower for reading in readings], weights=sizes)),
-            upper=float(np.average([reading.upper for reading in readings], weights=sizes)),
             lower_influence=np.concatenate([reading.lower_influence for reading in readings]),
             upper_influence=np.concatenate([reading.upper_influence for reading in readings]),
-            ceiling=min(reading.ceiling for reading in readings),
-            label=float(np.average(labels, weights=sizes)) if labels else None,
+            **means,
         )
 
 
@@ -248,10 +254,12 @@ def read_channel(
     n = len(z)
     blocks = torch.randperm(n, generator=generator, device=z.device).tensor_split(math.ceil(n / block))
     influences = torch.zeros((2, n), dtype=z.dtype, device=z.device)
-    label = torch.zeros((), dtype=z.dtype, device=z.device)
+    label, label_entropy = torch.zeros((2,), dtype=z.dtype, device=z.device)
     for index in blocks:
         part = z[index]
         same = None if y is None else (y[index, None] == y[index]).to(z.dtype)
+        if same is not None:
+            label_entropy -= (same.sum(1) / len(index)).log().sum()
         draws = [draw_noise(noise, part.shape, generator, part) for _ in range(nb_noise)]
         for ratios in RATIOS[noise](part, draws):
             shift, weights = _weights(ratios)
@@ -267,8 +275,9 @@ def read_channel(
         upper=upper,
         lower_influence=influences[0].cpu().numpy(),
         upper_influence=influences[1].cpu().numpy(),
-        ceiling=math.log(len(blocks[-1])),
+        ceiling=sum(len(index) * math.log(len(index)) for index in blocks) / n,
         label=None if y is None else float(label / (2 * nb_noise * n)),
+        label_entropy=None if y is None else float(label_entropy / n),
     )
 
 

@@ -11,7 +11,7 @@ from art.preprocessing.standardisation_mean_std import StandardisationMeanStdPyT
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from art_mi.bridge import check_classifier, input_tensor, label_tensor, loaded, norm_ball, preprocessed
+from art_mi.bridge import check_classifier, input_tensor, label_tensor, loaded, norm_ball, outputs, preprocessed
 
 
 def linear(nb_classes: int = 4, **options: Any) -> PyTorchClassifier:
@@ -43,11 +43,40 @@ def test_standardisation_is_that_of_art_to_the_last_bit(mean: float | list[float
     operation = StandardisationMeanStdPyTorch(mean, std)
     shape = (3, 8, 8)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
-    classifier = PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, 2, preprocessing=(mean, std))
+    given: dict[str, Any] = {"preprocessing": (mean, std), "device_type": "cpu"}
+    classifier = PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, 2, **given)
     x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        preprocessed(classifier, x)
     for training in (False, True, False):
         expected, _ = operation.forward(x, None)
-        assert torch.equal(preprocessed(classifier, x, training=training), expected)
+        assert torch.equal(preprocessed(classifier, x.requires_grad_(), training=training), expected)
+        preprocessed(classifier, x.requires_grad_(), training=training).sum().backward()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float64])
+def test_standardisation_set_later_may_be_of_any_kind(kind: Any) -> None:
+    classifier = linear(preprocessing=(0.0, 1.0))
+    (operation,) = classifier.preprocessing_operations
+    operation.set_params(mean=np.array([1, 2, 3, 4, 5], dtype=kind), std=np.array([1, 1, 2, 2, 2], dtype=kind))
+    expected = (vectors() - torch.tensor([1.0, 2, 3, 4, 5])) / torch.tensor([1.0, 1, 2, 2, 2])
+    assert torch.equal(preprocessed(classifier, vectors()), expected)
+
+
+def test_standardisation_of_unlike_shapes_is_refused_as_by_art() -> None:
+    classifier = linear(preprocessing=(0.0, np.ones(5)))
+    with pytest.raises(ValueError, match="mean and the standard deviation must be identical"):
+        outputs(classifier, vectors())
+
+
+def test_a_model_that_begins_with_a_step_in_place_leaves_its_inputs_alone() -> None:
+    model = nn.Sequential(nn.Hardtanh(0.4, 0.6, inplace=True), nn.Linear(5, 4))
+    classifier = PyTorchClassifier(model, nn.CrossEntropyLoss(), (5,), 4, device_type="cpu")
+    x = vectors()
+    with torch.no_grad():
+        outputs(classifier, x)
+    assert torch.equal(x, vectors())
+    outputs(classifier, x.requires_grad_()).sum().backward()
 
 
 def test_preprocessing_that_no_gradient_passes_is_refused() -> None:
@@ -127,6 +156,21 @@ def test_inputs_of_another_type_are_refused(x: Any) -> None:
 def test_inputs_that_are_not_numbers_are_refused(x: Any) -> None:
     with pytest.raises(TypeError, match="`x` must be numeric, got"):
         input_tensor(linear(), x)
+
+
+def test_labels_that_are_given_beside_a_loader_go_before_its_own_whatever_those_are() -> None:
+    named = DataLoader([(x, f"{i}.png") for i, x in enumerate(vectors())], batch_size=3)  # type: ignore[arg-type]
+    x, y = loaded(named, torch.arange(7))
+    assert torch.equal(x, vectors())
+    assert torch.equal(y, torch.arange(7))
+
+
+def test_a_loader_that_gives_nothing_for_a_batch_is_not_cut_short() -> None:
+    def collated(samples: list[Tensor]) -> Tensor | None:
+        return None if bool((samples[0] == vectors()[3]).all()) else torch.stack(samples)
+
+    with pytest.raises((TypeError, RuntimeError)):
+        loaded(DataLoader(list(vectors()), batch_size=3, collate_fn=collated))  # type: ignore[arg-type]
 
 
 def test_an_empty_loader_is_refused() -> None:

@@ -242,7 +242,8 @@ def test_readings_of_parts_join_to_the_reading_of_all() -> None:
     assert both.label == pytest.approx((parts[0].label + 2 * parts[1].label) / 3)  # type: ignore[operator]
     assert both.lower_influence.mean() == pytest.approx(both.lower)
     assert both.upper_influence.mean() == pytest.approx(both.upper)
-    assert both.ceiling == math.log(200)
+    assert both.ceiling == pytest.approx((math.log(200) + 2 * math.log(400)) / 3)
+    assert both.label_entropy == pytest.approx(math.log(2))
     assert ChannelReading.joined(parts[:1]) is parts[0]
 
 
@@ -302,3 +303,20 @@ def test_noise_has_mean_zero_and_standard_deviation_one(noise: str) -> None:
     assert draw.dtype == torch.float32
     assert draw.mean().item() == pytest.approx(0, abs=0.02)
     assert draw.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_equal_samples_say_nothing_about_each_other_however_little_noise_there_is() -> None:
+    z = torch.randn(48, 20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).repeat(2, 1)
+    still, _ = gaussian_parts(1e4 * z, [])
+    assert (still <= 0).all()
+    lower = lower_bound(still).mean()
+    assert lower == pytest.approx(math.log(48), abs=1e-2)
+
+
+@pytest.mark.parametrize("nb_classes", [2, 100, 1000])
+def test_label_information_of_blocks_is_at_most_the_entropy_of_the_labels_there(nb_classes: int) -> None:
+    y = torch.randperm(4096, generator=torch.Generator().manual_seed(0)) % nb_classes
+    reading = read(1e3 * y[:, None].double(), y=y)
+    assert reading.label is not None
+    assert reading.label_entropy is not None
+    assert reading.label == pytest.approx(reading.label_entropy, abs=1e-9)  # the classes are apart

@@ -1,4 +1,4 @@
-"""Samples a chunk at a time: arrays by index, a `DataLoader` as it comes."""
+"""Samples a chunk at a time, of a `DataLoader` that is too long to be in memory at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from art.estimators.classification import PyTorchClassifier
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -23,28 +22,25 @@ SEQUENTIAL = (
 )
 
 Chunk = tuple[Tensor, Tensor | None]
-Index = NDArray[np.intp] | slice
 ALL = slice(None)
 
 
 class Chunks:
     """Inputs and labels as tensors on the device, a chunk at a time, as often as they are asked for.
 
-    All chunks but the last hold `size` samples and the last up to a quarter more, so that none is small. That many
-    samples or fewer are one chunk in their own order, which is read once and kept. Of more, arrays are taken in random
-    order, the same each time, and a loader in its own.
+    Arrays are one chunk. Of a loader all chunks but the last hold `size` samples and the last up to a quarter more, so
+    that none is small; that many samples or fewer are one chunk, which is read once and kept.
     """
 
-    def __init__(self, classifier: PyTorchClassifier, x: Any, y: Any, size: int, random_state: int) -> None:
+    def __init__(self, classifier: PyTorchClassifier, x: Any, y: Any, size: int) -> None:
         """Read nothing yet.
 
         :param classifier: Gives device, input shape, clip values and number of classes.
         :param x: Raw inputs `(n, *input_shape)`: array, tensor or `DataLoader` of inputs or (input, label) pairs.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; they go before those of a loader.
-        :param size: Samples in a chunk.
-        :param random_state: Seed of the order of an array.
+        :param size: Samples in a chunk of a loader.
         """
-        self._classifier, self._x, self._y, self._size, self._random_state = classifier, x, y, size, random_state
+        self._classifier, self._x, self._y, self._size = classifier, x, y, size
         self._most = size + size // 4
         self._kept: Chunk | None = None
         self._nb_samples: int | None = None
@@ -60,7 +56,7 @@ class Chunks:
             yield self._kept
             return
         nb_samples, labelled, given = 0, self._labelled, None
-        for index, x, y in self._of_loader() if isinstance(self._x, DataLoader) else self._of_array():
+        for index, x, y in self._of_loader() if isinstance(self._x, DataLoader) else [(ALL, self._x, None)]:
             inputs = bridge.input_tensor(self._classifier, x)
             nb_samples += len(inputs)
             if len(inputs) < FEWEST_PAIRS:
@@ -83,31 +79,21 @@ class Chunks:
             raise ValueError(f"`x` must give the same samples each time, got {self._nb_samples}, then {nb_samples}.")
         self._nb_samples, self._labelled = nb_samples, labelled
 
-    def _given(self, index: Index, n: int) -> Tensor:
+    def _given(self, index: slice, n: int) -> Tensor:
         """The labels that were passed beside `x`, for all samples."""
         if index is not ALL:
-            n = (np.shape(self._y) or (0,))[0] if isinstance(self._x, DataLoader) else len(self._x)
+            n = (np.shape(self._y) or (0,))[0]
         return bridge.label_tensor(self._classifier, self._y, n)
 
-    def _of_array(self) -> Iterator[tuple[Index, Any, None]]:
-        if not isinstance(self._x, np.ndarray | Tensor):
-            self._x = bridge.input_tensor(self._classifier, self._x)
-        if self._x.ndim == 0 or len(self._x) <= self._most:
-            yield ALL, self._x, None
-            return
-        order = np.random.default_rng(self._random_state).permutation(len(self._x))
-        starts = range(self._size, len(order) - self._most + self._size, self._size)
-        for index in np.split(order, starts):
-            yield index, self._x[index], None
-
-    def _of_loader(self) -> Iterator[tuple[Index, Tensor, Tensor | None]]:
+    def _of_loader(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Samples of a loader, cut where chunks end, whatever the size of its batches."""
         done, number, held = 0, 0, list[bridge.Batch]()
-        for batch in bridge.batches(self._x):
+        sampler = getattr(self._x.batch_sampler, "sampler", self._x.sampler)
+        for batch in bridge.batches(self._x, labelled=self._y is None):
             held.append(batch)
             number += len(batch[0])
             while number > self._most:
-                if done == 0 and self._nb_samples is None and isinstance(self._x.sampler, SequentialSampler):
+                if done == 0 and self._nb_samples is None and isinstance(sampler, SequentialSampler):
                     warnings.warn(SEQUENTIAL.format(self._most), stacklevel=2)
                 x, y = bridge.joined(held)
                 held = [(x[self._size :].clone(), None if y is None else y[self._size :].clone())]

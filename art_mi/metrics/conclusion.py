@@ -62,7 +62,8 @@ def _ceilings(measured: Measurement, census: Census, nb_classes: int) -> dict[st
     if label_entropy is None or label_entropy > 0.99 * math.log(nb_classes):  # theorem 3.4 is for uniform labels
         ceilings["published"] = adversarial_accuracy_upper_bound(measured.ceiling_information, nb_classes, "published")
     if measured.label_information is not None:
+        within = label_entropy if measured.label_entropy is None else measured.label_entropy
         ceilings["label_aware"] = adversarial_accuracy_upper_bound(
-            measured.label_information, nb_classes, label_entropy=label_entropy
+            measured.label_information, nb_classes, label_entropy=within
         )
     return ceilings

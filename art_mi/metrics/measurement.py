@@ -123,6 +123,7 @@ class Measurement:
     :param ceiling_information: Nats that the accuracy ceiling is computed from.
     :param ceiling_direction: What that ceiling is and is not.
     :param label_information: I(Y; Z') in nats, where labels were given.
+    :param label_entropy: The H(Y) in nats that bounds it, where that is not the one of all samples.
     :param measured_accuracy: Accuracy of the classifier on the perturbed inputs, where labels were given.
     :param own_critic: What the attacked critic itself reads.
     :param settings: The method's own settings.
@@ -134,6 +135,7 @@ class Measurement:
     ceiling_information: float
     ceiling_direction: str
     label_information: float | None = None
+    label_entropy: float | None = None
     measured_accuracy: float | None = None
     own_critic: MIEstimate | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)

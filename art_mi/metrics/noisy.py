@@ -28,9 +28,10 @@ from art_mi.results import Flag, MIEstimate
 
 WIDE = 0.2
 FEW = 256  # samples that choose a noise level, or between candidates
-LOG_LEVELS = 14.0  # noise from a millionth to a million times the representation's scale
+LOG_LEVELS = 9.0  # noise from a ten-thousandth to ten thousand times the representation's scale
 
 BIAS = "low where the attack is weak; two-sided otherwise"
+IN_CHUNKS = "; high by what the worst inputs tell of their chunk, as each is attacked and read by itself"
 CEILING = (
     "in expectation over the noise, no classifier on the noisy representation is more accurate on these perturbed "
     "inputs: it comes from the upper bound of their information"
@@ -86,7 +87,9 @@ def measure(chunks: Iterable[Problem], survey: Survey, noise_std: Sequence[float
         if not says_less(worst.reading, normal.reading):
             worst = normal
         both = normal.reading, worst.reading
-        found.append(measurement(survey.problem, *both, worst.accuracy, level=level, sigma=sigma, noise=noise))
+        bias = BIAS + IN_CHUNKS * (len(at_level) > 1)
+        measured = partial(measurement, survey.problem, *both, worst.accuracy, bias=bias)
+        found.append(measured(level=level, sigma=sigma, noise=noise))
     return found
 
 
@@ -148,6 +151,7 @@ def measurement(
     level: float,
     sigma: float,
     noise: str = "gaussian",
+    bias: str = BIAS,
 ) -> Measurement:
     """What two readings of the same samples amount to.
 
@@ -158,6 +162,7 @@ def measurement(
     :param level: Noise level relative to the clean representation.
     :param sigma: Standard deviation of the noise in the units of the representation.
     :param noise: `"gaussian"` or `"uniform"`.
+    :param bias: Known biases of the vulnerability, in words.
     """
     clean = moved = estimate(problem, normal)
     if worst is not normal:
@@ -165,10 +170,11 @@ def measurement(
     return Measurement(
         normal=clean,
         worst_case=moved,
-        vulnerability=difference(clean, moved, BIAS, attacked=problem.ball.eps > 0),
+        vulnerability=difference(clean, moved, bias, attacked=problem.ball.eps > 0),
         ceiling_information=worst.upper,
         ceiling_direction=CEILING,
         label_information=worst.label,
+        label_entropy=worst.label_entropy,
         measured_accuracy=accuracy,
         settings={"noise": noise, "noise_std": level, "noise_std_absolute": sigma},
     )

@@ -145,10 +145,11 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         The classifier's modes, weights, gradients and hooks and the inputs are as before afterwards, also after an
         error or an interrupt.
 
-        The methods `"critic"` and `"quantised"` need all samples at once. `"noisy"` takes more than 5,120 in chunks of
-        4,096, arrays in random order, in time linear in their number and flat memory: a `DataLoader` is read twice, for
-        the scale of the representation and to measure it, and must give its samples in random order, as `shuffle=True`
-        does, since those of a chunk stand for all.
+        The methods `"critic"` and `"quantised"` need all samples at once. `"noisy"` takes more than 5,120 of a
+        `DataLoader` in chunks of 4,096, in time linear in their number and, but for a few dozen bytes a sample, flat
+        memory. The loader is read twice, for the scale of the representation and to measure it, and must give its
+        samples in random order, as `shuffle=True` does, since those of a chunk stand for all. Each chunk is attacked
+        and read by itself: what the worst inputs tell of their chunk is not counted, which reads the worst case low.
 
         :param classifier: ART `PyTorchClassifier`, whose `clip_values` and PyTorch preprocessing are honoured.
         :param x: Raw inputs `(n, *input_shape)`: array, tensor, or `DataLoader` of inputs or (input, label) pairs.
@@ -198,7 +199,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         bridge.check_classifier(classifier)
         if self.layer is not None:
             named_layer(classifier.model, self.layer)
-        samples = chunks.Chunks(classifier, x, y, size, self.random_state)
+        samples = chunks.Chunks(classifier, x, y, size)
         with representation(classifier, self.layer) as represent:
 
             def problems() -> Iterator[Problem]:
