@@ -19,7 +19,7 @@ GROUPS = ("imports", "attacks", "steps", "estimator", "strength", "metric", "sca
 ON_CUDA = ("gpu",)
 RESULTS = Path(__file__).with_name("results")
 # glibc gives memory back between steps and asks for it anew, by chance for up to a third of a step: off, for all alike
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 
 
 def main(

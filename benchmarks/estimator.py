@@ -46,7 +46,8 @@ def _steps(settings: Settings, encoder: str, *, width: int, steps: int, batch: i
         }
     setting = (
         f"{encoder}, {sum(p.numel() for p in model.parameters()):,} parameters, 28 x 28, width {width}, batch {batch}, "
-        f"{ATTACK_STEPS} attack steps through g(x') only, {steps} training steps a round; no validation in either"
+        f"{ATTACK_STEPS} attack steps through g(x') only, {steps} training steps a round; ours one bound of mean "
+        "scores over positions, theirs the mean of a bound at each; no validation in either"
     )
     for times in interleaved(variants, settings):
         yield times.row("estimator step with the papers' critic", setting, OURS, PUBLISHED, STEP_GOAL)

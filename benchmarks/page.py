@@ -22,14 +22,15 @@ TITLES = {
 }
 HEAD = """# Speed
 
-Every ratio is one of medians: the variants run in one process, round after round in turn, each beginning as often as
-the others, after a round that does not count. On one thread the time is the process's own, on several that of the
-clock. Intervals are central 95 % under a bootstrap of the rounds: they show the noise of this machine, no more. A goal
-that was missed stands with its number and its cause. `make bench` measures all of it anew, and a part with
-`groups='[steps,attacks]'`; the numbers lie in `benchmarks/results/`, from which this page is drawn.
+Ratios of medians. Where a table says nothing else the variants ran in one process, round after round in turn, each
+beginning as often as the others, after a round that did not count. On one thread the time is the process's own, on
+several that of the clock. Intervals are central 95 % under a bootstrap of the rounds: they show the noise of this
+machine, no more; of fewer than ten rounds there is none. A goal that was missed stands with its number. `make bench`
+measures all of it anew, and a part with `groups='[steps,attacks]'`; the numbers, and more of them, lie in
+`benchmarks/results/`, from which this page is drawn.
 
-The C library's habit of giving memory back between steps, which costs up to a third of a small step and hits now one
-variant, now the other, is switched off for all alike.
+The C library gives memory back between steps and asks for it anew, which hits now one variant, now another; but for the
+memory of the table on samples and classes this is switched off for all alike.
 """
 NO_GPU = """## On a GPU
 
@@ -55,4 +56,4 @@ def page(records: Iterable[Record]) -> str:
 
 def _measured(group: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in group["versions"].items())
-    return f"Measured on {group['measured']} with {versions}."
+    return f"Measured on {group['measured']}, commit {group['commit']}, with {versions}."

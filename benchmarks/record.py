@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -19,6 +21,9 @@ from benchmarks.timing import Row
 PACKAGES = ("art-mi", "adversarial-robustness-toolbox", "torch", "torchvision", "numpy", "lightning-fabric")
 
 
+FEWEST = 10  # rounds for an interval
+
+
 @dataclass
 class Record:
     """All rows measured on one machine, by group.
@@ -26,7 +31,7 @@ class Record:
     :param path: The JSON file; the Markdown lies beside it.
     :param machine: Processor, cores and system.
     :param versions: Of Python and packages, by group as groups may be measured at different times.
-    :param groups: `{"measured": date, "versions": ..., "rows": [...]}` by name of the group.
+    :param groups: `{"measured": date, "commit": ..., "versions": ..., "rows": [...]}` by name of the group.
     """
 
     path: Path
@@ -50,15 +55,16 @@ class Record:
         """Put new rows in the place of a group's old ones."""
         self.groups[group] = {
             "measured": date.today().isoformat(),
+            "commit": _commit(),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-            "rows": [{**asdict(row), "met": row.met} for row in rows],
+            "rows": [_finite({**asdict(row), "met": row.met}) for row in rows],
         }
 
     def write(self) -> None:
         """Write JSON and Markdown."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = {"machine": self.machine, "groups": self.groups}
-        self.path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        self.path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         self.path.with_suffix(".md").write_text(self.table() + "\n", encoding="utf-8")
 
     def table(self) -> str:
@@ -71,7 +77,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
     :param rows: As they are kept.
     """
-    head = ["| work | setting | threads | ratio | 95 % interval | goal | met |", "|---|---|--:|--:|---|---|---|"]
+    names = ("work", "setting", "threads", "rounds", "ratio", "95 % interval", "goal", "met")
+    head = [f"| {' | '.join(names)} |", "|---|---|--:|--:|--:|---|---|---|"]
     causes = [f"- {row['work']}, {row['setting']}: {row['cause']}" for row in rows if row["cause"] and not row["met"]]
     return "\n".join([*head, *map(_line, rows), *(["", *dict.fromkeys(causes)] if causes else [])])
 
@@ -89,12 +96,38 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def _commit() -> str:
+    """What was measured: the last commit, and whether files differ from it."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain", "--", "../art_mi", "."], capture_output=True, text=True)
+    return f"{commit}, changed" if changed.stdout.replace("?? results/\n", "").strip() else commit
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for infinity and NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _line(row: dict[str, Any]) -> str:
     low, high = row["interval"]
     goal = "" if row["goal"] is None else f"{'at least' if row['at_least'] else 'at most'} {row['goal']:.2f}"
     met = {None: "", True: "yes", False: "**no**"}[row["met"]]
-    work = f"{row['work']}: {row['ours']} / {row['base']}"
-    return (
-        f"| {work} | {row['setting']} | {row['threads']} ({row['clock']}) | {row['ratio']:.3f} "
-        f"| {low:.3f} to {high:.3f} | {goal} | {met} |"
-    )
+    shown = row["rounds"] >= FEWEST and low is not None
+    if shown and row["goal"] is not None and low < row["goal"] < high:
+        met += ", within the noise"
+    cells = [
+        f"{row['work']}: {row['ours']} / {row['base']}",
+        row["setting"],
+        f"{row['threads']} ({row['clock']})",
+        row["rounds"],
+        "never" if row["ratio"] is None else f"{row['ratio']:.3f}",
+        f"{low:.3f} to {high:.3f}" if shown else "",
+        goal,
+        met,
+    ]
+    return f"| {' | '.join(map(str, cells))} |"

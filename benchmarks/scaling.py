@@ -53,7 +53,9 @@ def rows(settings: Settings) -> Iterator[Row]:
     seconds = {names[n]: run["seconds"] / n for n, run in at.items()}
     yield _row("seconds a sample", setting, names[most], names[base], MOST, seconds, {"runs": at})
     memory = {names[n]: run["peak_mib"] for n, run in at.items()}
-    yield _row("peak memory", setting, names[most], names[base], MOST, memory, {"unit": "MiB"})
+    grown = (at[most]["peak_mib"] - at[base]["peak_mib"]) * 2**20 / (most - base)
+    more = {"unit": "MiB", "bytes_a_sample": grown}
+    yield _row("peak memory of the process", setting, names[most], names[base], MOST, memory, more)
 
     nb_samples = base
     by_classes = {k: at[base] if k == 10 else _measured(nb_samples, k) for k in classes}

@@ -147,12 +147,12 @@ class LangevinMonteCarlo(TensorAttack):
         """Langevin's displacement, before the projection."""
 
         def move(grad: Tensor, x_adv: Tensor, size: float) -> Tensor:
-            noise = math.sqrt(2 * size * self.temperature) * self._draw(grad, mask, generator)
+            noise = self._draw(grad, mask, generator).mul_(math.sqrt(2 * size * self.temperature))
             if self.step == "gradient":
-                return (size * grad).nan_to_num() + noise
+                return noise.add_((size * grad).nan_to_num())
             if self.noise == "laplace":
-                return size * ball.steepest(grad.nan_to_num() + noise, x_adv)
-            return size * ball.steepest(grad, x_adv) + noise
+                return ball.steepest(noise.add_(grad.nan_to_num()), x_adv).mul_(size)
+            return noise.add_(ball.steepest(grad, x_adv), alpha=size)
 
         return move
 

@@ -68,7 +68,7 @@ def chosen(problem: Problem, moved: Mapping[str, Tensor], sigmas: Mapping[str, f
     :param moved: Inputs `(n, ...)` by candidate.
     :param sigmas: Layers, and the standard deviation of the noise at each.
     """
-    few = problem.generator()
+    few = torch.Generator(problem.x.device).manual_seed(problem.random_state + 1)  # not a block that moved jointly
     index = torch.randperm(len(problem.x), generator=few, device=problem.x.device)[: noisy.FEW]
     glances: dict[str, dict[str, float]] = {layer: {} for layer in sigmas}
     for name, x_adv in moved.items():

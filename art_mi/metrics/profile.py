@@ -31,11 +31,12 @@ from art_mi.rules import POSITIVE, check, or_none
 CHOICE = (
     "the lower of two readings: on the clean inputs, and under that of the attacks on all groups which leaves the "
     f"lowest upper bound on {noisy.FEW} of the samples; choice and reading share samples, which makes it low by less "
-    "than the interval is wide; layers without weights are attacked only through others, which makes their drop low"
+    "than the interval is wide; a wrong choice makes it high; layers without weights are attacked only through others, "
+    "which makes their drop low"
 )
 ATTACKS = (
     "of one group from the clean inputs; of several one on the last from the clean inputs, then one on each from where "
-    "the one before ended; {} steps each, which is the max_iter of eps_step"
+    "the one before ended, so that more steps went before a later one; {} steps each, which is the max_iter of eps_step"
 )
 EQUAL = "half of what each layer says without noise, so that layers start alike and their drops compare"
 

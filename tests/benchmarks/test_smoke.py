@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,12 +17,11 @@ from benchmarks.timing import Row, Settings, Times
 QUICK = Settings(rounds=1, quick=True)
 
 
-@pytest.mark.parametrize("group", [name for name in GROUPS + ON_CUDA if find_spec(f"benchmarks.{name}")])
+@pytest.mark.parametrize("group", GROUPS + ON_CUDA)
 def test_a_group_runs(group: str) -> None:
     rows = list(import_module(f"benchmarks.{group}").rows(QUICK))
     assert rows
     for row in rows:
-        assert math.isfinite(row.ratio)
         assert row.ratio > 0
         assert {row.rounds, len(row.interval)} == {1, 2}
         assert all(seconds > 0 for seconds in row.medians.values())
@@ -73,4 +70,4 @@ def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(records)
     for record in records:
         assert record.path.with_suffix(".md").read_text(encoding="utf-8") == record.table() + "\n"
-        assert set(GROUPS) <= set(record.groups)
+    assert set(GROUPS) <= {name for record in records for name in record.groups}
