@@ -24,7 +24,7 @@ def _like(value: Any, x: Tensor) -> Tensor:
 
 def _no_further(moved: Tensor, x: Tensor, distance: Tensor) -> Tensor:
     """Sums round: a step of one unit in the last place back towards `x` wherever a move came out longer than asked."""
-    return torch.where((moved - x).abs() > distance, torch.nextafter(moved, x), moved)
+    return torch.where((moved - x).abs_() > distance, torch.nextafter(moved, x), moved)
 
 
 @dataclass(frozen=True)
@@ -117,17 +117,16 @@ class NormBall:
         :param generator: Source of randomness on the device of `x`.
         :return: Points of the same shape.
         """
-        flat = x.flatten(1)
         if self.norm == math.inf:
-            delta = torch.empty_like(flat).uniform_(-1, 1, generator=generator)
-        else:
-            n, d = flat.shape
-            # Uniform on the sphere times U^(1/d) is uniform in the ball; l_1 takes Laplace instead of normal variates.
-            uniform = torch.rand((n, 1), generator=generator, device=x.device, dtype=x.dtype)
-            delta = torch.randn(flat.shape, generator=generator, device=x.device, dtype=x.dtype)
-            if self.norm == 1:
-                delta = delta.sign() * torch.empty_like(delta).exponential_(generator=generator)
-            delta = uniform ** (1 / d) * delta / delta.norm(p=float(self.norm), dim=1, keepdim=True)
+            delta = torch.empty_like(x).uniform_(-self.eps, self.eps, generator=generator)
+            return _no_further(x + delta, x, _like(self.eps, x)).clamp_(*self._box(x))
+        n, d = x.flatten(1).shape
+        # Uniform on the sphere times U^(1/d) is uniform in the ball; l_1 takes Laplace instead of normal variates.
+        uniform = torch.rand((n, 1), generator=generator, device=x.device, dtype=x.dtype)
+        delta = torch.randn((n, d), generator=generator, device=x.device, dtype=x.dtype)
+        if self.norm == 1:
+            delta = delta.sign() * torch.empty_like(delta).exponential_(generator=generator)
+        delta = uniform ** (1 / d) * delta / delta.norm(p=float(self.norm), dim=1, keepdim=True)
         return self.project(x + self.eps * delta.view_as(x), x)
 
     def _box(self, x: Tensor) -> tuple[Tensor, Tensor]:

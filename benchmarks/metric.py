@@ -28,14 +28,13 @@ def rows(settings: Settings) -> Iterator[Row]:
 
 
 def _method_rows(settings: Settings) -> Iterator[Row]:
-    """Half a minute for a round: one thread, and fewer rounds of all digits."""
+    """Half a minute for a round: one thread."""
     classifier = digits.classifier(nb_epochs=1 if settings.quick else 8, device=settings.device)
     if settings.quick:
         yield from _methods(classifier, 400, settings, max_iter=2, max_steps=4)
         return
     settings = replace(settings, threads=settings.threads[:1])
     yield from _methods(classifier, 600, settings)
-    yield from _methods(classifier, 1797, replace(settings, rounds=3))
 
 
 def _methods(classifier: PyTorchClassifier, nb_samples: int, settings: Settings, **small: int) -> Iterator[Row]:
@@ -76,7 +75,7 @@ def _width(estimate: MIEstimate) -> dict[str, float]:
 def _profile_rows(settings: Settings) -> Iterator[Row]:
     settings = replace(settings, threads=settings.threads[:1])
     networks: Mapping[str, tuple[int, ...]] = {"1 convolution": (4,)} if settings.quick else NETWORKS
-    x = digits.images(120 if settings.quick else 600)
+    x = digits.images(120 if settings.quick else 300)
     max_iter = 2 if settings.quick else 20
     for name, channels in networks.items():
         classifier = digits.classifier(channels, nb_epochs=1 if settings.quick else 8, device=settings.device)

@@ -35,4 +35,4 @@ def _tasks(settings: Settings) -> list[Task]:
     if settings.quick:
         return [Task(TINY, 1, 8, 2, settings.device)]
     device = settings.device
-    return [Task(SMALL, 4, device=device), Task(MNIST, 2, device=device), Task(RESNET18, 1, 16, device=device)]
+    return [Task(SMALL, 8, device=device), Task(MNIST, 1, device=device), Task(RESNET18, 1, 16, device=device)]

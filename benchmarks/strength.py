@@ -58,7 +58,7 @@ class Plan:
         return f"{self}, {nb_epochs} epochs, attack of {attack}"
 
 
-PLANS = (Plan(2048, (10, 20), 3), Plan(64, (5, 15, 30, 60, 150), 3))
+PLANS = (Plan(2048, (5, 15), 3), Plan(64, (5, 15, 50, 150), 3))
 QUICK = (Plan(16, (1,), 1),)
 
 
