@@ -47,8 +47,11 @@ def main(
     record = Record.at(out or RESULTS, device)
     for name in chosen:
         group = importlib.import_module(f"benchmarks.{name}")
-        record.replace(name, list(group.rows(settings)))
-        record.write()
+        rows = []
+        for row in group.rows(settings):
+            rows.append(row)
+            record.replace(name, rows)
+            record.write()
     if out is None:
         PAGE.write_text(page(map(Record.read, sorted(RESULTS.glob("*.json")))), encoding="utf-8")
     print(record.table())

@@ -75,7 +75,7 @@ def _width(estimate: MIEstimate) -> dict[str, float]:
 def _profile_rows(settings: Settings) -> Iterator[Row]:
     settings = replace(settings, threads=settings.threads[:1])
     networks: Mapping[str, tuple[int, ...]] = {"1 convolution": (4,)} if settings.quick else NETWORKS
-    x = digits.images(120 if settings.quick else 300)
+    x = digits.images(120 if settings.quick else 600)
     max_iter = 2 if settings.quick else 20
     for name, channels in networks.items():
         classifier = digits.classifier(channels, nb_epochs=1 if settings.quick else 8, device=settings.device)
