@@ -6,9 +6,11 @@ Values are one a sample, shape `(n,)`, unless the quantity belongs to the batch.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import kl_div, logsigmoid
 
 
@@ -39,8 +41,24 @@ def log_odds(logits: Tensor, y: Tensor) -> Tensor:
     :raises ValueError: If a shape breaks its rule.
     """
     _check(logits, y)
-    index = y[:, None]
-    return logits.gather(1, index)[:, 0] - logits.scatter(1, index, -math.inf).logsumexp(1)
+    odds: Tensor = _LogOdds.apply(logits, y[:, None])
+    return odds
+
+
+class _LogOdds(torch.autograd.Function):
+    """Differentiated by hand, as attacks do little else after the network: (y = k) - softmax over the other classes."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, index: Tensor) -> Tensor:
+        others = logits.scatter(1, index, -math.inf)
+        ctx.save_for_backward(others, index)
+        return (logits.gather(1, index) - others.logsumexp(1, keepdim=True)).squeeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        others, index = ctx.saved_tensors
+        return others.softmax(1).neg_().scatter_(1, index, 1.0).mul_(grad[:, None]), None
 
 
 def boosted_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from benchmarks.timing import Row, Settings, interleaved
 WIDTH_GOAL = 0.2  # nats
 METHOD_GOAL = 0.1
 PROFILE_GOAL = 1 / 3
-NETWORKS = {"2 convolutions": (16, 32), "6 convolutions": (16, 32, 32, 32, 32, 32)}
+NETWORKS = {"2 convolutions": (16, 32)}
 
 
 def rows(settings: Settings) -> Iterator[Row]:
