@@ -32,11 +32,13 @@ class Record:
     :param machine: Processor, cores and system.
     :param versions: Of Python and packages, by group as groups may be measured at different times.
     :param groups: `{"measured": date, "commit": ..., "versions": ..., "rows": [...]}` by name of the group.
+    :param commit: What is measured, as it was when this was made.
     """
 
     path: Path
     machine: dict[str, Any]
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    commit: str = field(default_factory=lambda: _commit())
 
     @classmethod
     def at(cls, folder: Path, device: str) -> Record:
@@ -55,7 +57,7 @@ class Record:
         """Put new rows in the place of a group's old ones."""
         self.groups[group] = {
             "measured": date.today().isoformat(),
-            "commit": _commit(),
+            "commit": self.commit,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "rows": [_finite({**asdict(row), "met": row.met}) for row in rows],
         }
@@ -100,8 +102,8 @@ def _commit() -> str:
     """What was measured: the last commit, and whether files differ from it."""
     git = ["git", "-C", str(Path(__file__).parent)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain", "--", "../art_mi", "."], capture_output=True, text=True)
-    return f"{commit}, changed" if changed.stdout.replace("?? results/\n", "").strip() else commit
+    status = [*git, "status", "--porcelain", "--", "../art_mi", ".", ":!results"]
+    return f"{commit}, changed" if subprocess.run(status, capture_output=True, text=True).stdout.strip() else commit
 
 
 def _finite(value: Any) -> Any:
