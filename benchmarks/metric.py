@@ -100,7 +100,8 @@ def _profiles(
             f"{math.ceil(max_iter / 2)} steps, each but the first from where the one before ended, against {number} "
             f"of {max_iter} steps from the clean inputs; what both find is in the results"
         )
-        row = times.row("layer profile", setting, ours, base, PROFILE_GOAL)
+        why = "one attack a group and one more, even with half the steps, and two readings a layer as in a single run"
+        row = times.row("layer profile", setting, ours, base, PROFILE_GOAL, cause=why)
         yield replace(row, more={"single_layer_runs": number * row.ratio, "worst case": worst})
 
 
