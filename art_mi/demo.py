@@ -40,19 +40,27 @@ class DemoResult:
 
 
 def run_demo(
-    dataset: str, data_dir: str | None, *, nb_epochs: int, nb_samples: int, random_state: int, verbose: bool
+    dataset: str,
+    data_dir: str | None,
+    *,
+    download: bool = False,
+    nb_epochs: int,
+    nb_samples: int,
+    random_state: int,
+    verbose: bool,
 ) -> DemoResult:
     """Train both classifiers, attack them, measure them.
 
     :param dataset: A name that :func:`~art_mi.datasets.load` knows.
-    :param data_dir: Folder of torchvision's files.
+    :param data_dir: Folder of torchvision's files; not needed for digits.
+    :param download: Download what is missing into `data_dir`.
     :param nb_epochs: Training epochs.
     :param nb_samples: Most samples that are attacked and measured.
     :param random_state: Seed.
     :param verbose: Show progress bars.
     """
     started = time.monotonic()
-    data = load(dataset, data_dir)
+    data = load(dataset, data_dir, download=download)
     x, y = _measured_samples(data, nb_samples)
     records = []
     for name in TRAINERS:
@@ -106,8 +114,9 @@ def write_demo(found: DemoResult, out: Path, command: str) -> Path:
 
 def _measured_samples(data: ImageData, nb_samples: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Test images first, then as many training images as are wanted."""
-    x = np.concatenate([data.x_test, data.x_train])[:nb_samples]
-    return x, np.concatenate([data.y_test, data.y_train])[:nb_samples]
+    first = slice(nb_samples)
+    x = np.concatenate([data.x_test[first], data.x_train[first]])[first]
+    return x, np.concatenate([data.y_test, data.y_train])[first]
 
 
 def _train(name: str, data: ImageData, nb_epochs: int, random_state: int, verbose: bool) -> StepTrainer:

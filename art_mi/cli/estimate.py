@@ -22,6 +22,7 @@ def estimate(
     clip_values: tuple[float, float] | None = (0.0, 1.0),
     nb_samples: int = 2000,
     data_dir: str | None = None,
+    download: bool = False,
     unit: Literal["nats", "bits"] = "nats",
     out: str | None = None,
     random_state: int = 0,
@@ -31,7 +32,8 @@ def estimate(
 
     Args:
         model: torch.export file (.pt2), TorchScript file, or `package.module:function` that returns a module.
-        data: File .npy of inputs, .npz with `x` and optionally `y`, or the name of a data set.
+        data: File .npy of inputs, .npz with `x` and optionally `y`, or digits, mnist, fashion-mnist, svhn or
+            cifar10, whose test samples are taken.
         eps: Radius in raw input units; fractions such as 8/255 are understood.
         layer: Dotted layer name; the output by default. A TorchScript file has its output only.
         weights: File model.safetensors of `art-mi train`, loaded into a model built by a function.
@@ -41,7 +43,8 @@ def estimate(
         max_iter: Steps of an attack.
         clip_values: Least and largest input value; null for no limits.
         nb_samples: Most samples used.
-        data_dir: Folder of torchvision's files.
+        data_dir: Folder of torchvision's files, for all data sets but digits.
+        download: Download what is missing into that folder.
         unit: Unit of information.
         out: File .json or .html to write the result to.
         random_state: Seed.
@@ -50,7 +53,7 @@ def estimate(
     radius = fraction(eps)
     if out is not None and not Path(out).parent.is_dir():
         raise ValueError(f"`out` must lie in an existing folder, got {out!r}.")
-    x, y = samples(data, data_dir)
+    x, y = samples(data, data_dir, download=download)
     x, y = x[:nb_samples], None if y is None else y[:nb_samples]
     classifier = load_classifier(model, weights, x, clip_values, random_state)
     estimator = WorstCaseMIEstimator(

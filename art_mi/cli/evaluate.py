@@ -17,7 +17,7 @@ from art_mi.results import ModelRecord, RobustnessResult
 from art_mi.results.record import RECORD
 from art_mi.rules import POSITIVE, check, integer, one_of
 
-SWITCHES = ("--quiet", "--layer-profile", "--feature-profile")
+SWITCHES = ("--quiet", "--download", "--layer-profile", "--feature-profile")
 
 
 def evaluate(
@@ -38,6 +38,7 @@ def evaluate(
     nb_samples: int = 1000,
     nb_profiled: int = 200,
     data_dir: str | None = None,
+    download: bool = False,
     random_state: int = 0,
     quiet: bool = False,
 ) -> None:
@@ -48,7 +49,7 @@ def evaluate(
     Args:
         model: torch.export file (.pt2), TorchScript file, `package.module:function` that returns a module, or small-cnn
             with weights.
-        data: File .npz with x and y, or the name of a data set.
+        data: File .npz with x and y, or digits, mnist, fashion-mnist, svhn or cifar10, whose test samples are taken.
         eps: Radius in raw input units; fractions such as 8/255 are understood.
         out: Folder for results.json and images.npz.
         weights: File model.safetensors of `art-mi train`, loaded into a model built by a function.
@@ -65,7 +66,8 @@ def evaluate(
         clip_values: Least and largest input value; null for no limits.
         nb_samples: Most samples used.
         nb_profiled: Most samples of the profiles and the curve.
-        data_dir: Folder of torchvision's files.
+        data_dir: Folder of torchvision's files, for all data sets but digits.
+        download: Download what is missing into that folder.
         random_state: Seed.
         quiet: No progress bars.
     """
@@ -75,7 +77,7 @@ def evaluate(
     check("nb_samples", nb_samples, integer(1))
     names = [check("attacks", attack, one_of(BUILDERS)) for attack in _parts(attacks)] or DEFAULT
     _check_out(out)
-    x, y = samples(data, data_dir)
+    x, y = samples(data, data_dir, download=download)
     if y is None:
         raise ValueError(f"`data` must hold labels `y`, got {data!r} without.")
     x, y = x[:nb_samples], y[:nb_samples]

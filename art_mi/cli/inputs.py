@@ -18,10 +18,12 @@ from safetensors.torch import load_model as load_model_weights
 from torch import nn
 
 from art_mi.bridge import evaluating, one_tensor
-from art_mi.datasets import load
+from art_mi.datasets import NAMES, ImageData, load
 from art_mi.models import small_cnn
 from art_mi.randomness import isolated_randomness
+from art_mi.rules import Rule, check, one_of
 
+DATA: Rule = f"a file .npz or {one_of(NAMES)[0]}", lambda v: v in NAMES
 Labelled = tuple[NDArray[Any], NDArray[Any]]
 
 
@@ -56,28 +58,32 @@ def fraction(text: str) -> float:
         raise ValueError(f"`eps` must be a number or a fraction such as 8/255, got {text!r}.") from None
 
 
-def samples(data: str, data_dir: str | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def samples(data: str, data_dir: str | None, *, download: bool = False) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Inputs and, where there are some, labels.
 
     :param data: File .npy or .npz, or the name of a data set, of which the test samples are taken.
     :param data_dir: Folder of torchvision's files.
-    :raises ValueError: If there is no such file, or it holds no inputs.
+    :param download: Download what is missing into `data_dir`.
+    :raises FileNotFoundError: If files of the data set are missing.
+    :raises ValueError: If there is no such file or data set, or it holds no inputs.
     """
     path = Path(data)
     if path.suffix not in (".npy", ".npz"):
-        known = load(data, data_dir)
+        known = _known(data, data_dir, download)
         return known.x_test, known.y_test
     content = _arrays(path, "x") if path.suffix == ".npz" else {"x": _read(path)}
     return content["x"].astype(np.float32), content.get("y")
 
 
-def split_samples(data: str, data_dir: str | None, validation_fraction: float) -> Samples:
+def split_samples(data: str, data_dir: str | None, validation_fraction: float, *, download: bool = False) -> Samples:
     """Samples for training, validating and testing.
 
     :param data: File .npz with x, y and optionally x_test, y_test, or the name of a data set.
     :param data_dir: Folder of torchvision's files.
     :param validation_fraction: Share of the training samples that is held out, the same ones whatever is trained.
-    :raises ValueError: If there is no such file, it lacks an array, or the share is none.
+    :param download: Download what is missing into `data_dir`.
+    :raises FileNotFoundError: If files of the data set are missing.
+    :raises ValueError: If there is no such file or data set, it lacks an array, or the share is none.
     """
     if not 0 < validation_fraction < 1:
         raise ValueError(f"`validation_fraction` must lie between 0 and 1, got {validation_fraction}.")
@@ -88,11 +94,15 @@ def split_samples(data: str, data_dir: str | None, validation_fraction: float) -
         if "x_test" in content and "y_test" in content:
             test = _labelled(content["x_test"], content["y_test"])
     else:
-        known = load(data, data_dir)
+        known = _known(data, data_dir, download)
         x, y, test, eps = known.x_train, known.y_train, (known.x_test, known.y_test), known.eps
     order = np.random.default_rng(0).permutation(len(x))
     held, kept = np.split(order, [max(1, round(validation_fraction * len(x)))])
     return Samples((x[kept], y[kept]), (x[held], y[held]), test, int(y.max()) + 1, eps)
+
+
+def _known(data: str, data_dir: str | None, download: bool) -> ImageData:
+    return load(check("data", data, DATA), data_dir, download=download)
 
 
 def _labelled(x: NDArray[Any], y: NDArray[Any]) -> Labelled:

@@ -86,6 +86,7 @@ def train(
     validation_fraction: float = 0.1,
     clip_values: tuple[float, float] | None = (0.0, 1.0),
     data_dir: str | None = None,
+    download: bool = False,
     random_state: int = 0,
     rv_every: int | None = None,
     tensorboard: bool = False,
@@ -96,7 +97,7 @@ def train(
 
     Args:
         trainer: standard, madry, trades, mart, mimae, dale or worst-case-mi, or the import path of a StepTrainer.
-        data: Name of a data set, or file .npz with x, y and optionally x_test, y_test.
+        data: digits, mnist, fashion-mnist, svhn or cifar10, or file .npz with x, y and optionally x_test, y_test.
         out: Folder for config.yaml, history.csv, checkpoint, model.safetensors and results.json.
         model: small-cnn, or `package.module:function` that returns a module.
         eps: Radius of the default attack, ten projected-gradient steps of eps / 4 in l_inf from a random start, and of
@@ -109,14 +110,15 @@ def train(
         scheduler: Any torch learning-rate scheduler.
         validation_fraction: Share of the training samples that is held out for validation.
         clip_values: Least and largest input value; null for no limits.
-        data_dir: Folder of torchvision's files.
+        data_dir: Folder of torchvision's files, for all data sets but digits.
+        download: Download what is missing into that folder.
         random_state: Seed of the model's first weights; `trainer.random_state` is that of the training.
         rv_every: Epochs between measurements of the representation vulnerability on the held-out inputs within eps in
             l_inf, at the trainer's layer where it has one and at the output otherwise; by default never.
         tensorboard: Write the history for TensorBoard too, into a folder of that name in `out`.
         resume: Go on from the checkpoint in `out`.
     """
-    samples = split_samples(data, data_dir, validation_fraction)
+    samples = split_samples(data, data_dir, validation_fraction, download=download)
     radius = None if eps is None else check("eps", fraction(eps), POSITIVE)
     fabric = _launched()
     module = _module(model, samples, random_state)
