@@ -41,7 +41,7 @@ def rows(settings: Settings) -> Iterator[Row]:
 
 
 def _task(quick: bool) -> Task:
-    return Task(TINY, 2, 8, 2) if quick else Task(MNIST, 2)
+    return Task(TINY, 2, 8, 2) if quick else Task(MNIST, 8)
 
 
 def _times(settings: Settings) -> Times:

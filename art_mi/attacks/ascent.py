@@ -50,8 +50,11 @@ def ascend(
         size = eps_step(step) if callable(eps_step) else eps_step
         with torch.no_grad():
             grad = grad if mask is None else grad.masked_fill(mask == 0, 0)
-            displacement = ball.steepest(grad, x_adv).mul_(size) if move is None else move(grad, x_adv, size)
-            x_adv = project(_masked(x_adv + displacement, mask, x))
+            if move is None:
+                x_adv = x_adv.add_(ball.steepest(grad, x_adv), alpha=size)
+            else:
+                x_adv = x_adv + move(grad, x_adv, size)
+            x_adv = project(_masked(x_adv, mask, x))
     return x_adv.detach()
 
 
