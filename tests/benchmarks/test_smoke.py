@@ -70,4 +70,4 @@ def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(records)
     for record in records:
         assert record.path.with_suffix(".md").read_text(encoding="utf-8") == record.table() + "\n"
-    assert records
+    assert {group for record in records for group in record.groups} >= set(GROUPS)
