@@ -110,29 +110,36 @@ def read(problem: Problem, z: Tensor, sigma: float, noise: str = "gaussian") -> 
     return read_channel(z, sigma, noise=noise, y=problem.y, generator=fresh, block=BLOCK)
 
 
-def half_way_noise(problem: Problem, z: Tensor) -> float:
-    """The noise through which representations of clean inputs say half of what they say without any.
+def noise_for(problem: Problem, z: Tensor, nats: float | None = None) -> float:
+    """The noise through which representations of clean inputs say so much.
 
-    Without noise they say log n where no two of the n samples are equal, whatever their width and scale. Half-way
-    neither that ceiling nor the noise hides what an attack takes away, and layers are comparable: each starts with as
-    much. A few samples' mixtures over all tell the level within a few per cent.
+    Without noise they say log n where no two of the n samples are equal, whatever their width and scale. Half of that,
+    neither that ceiling nor the noise hides what an attack takes away. Where each starts with as much, representations
+    of different layers or networks are comparable. Half is found from a few samples' mixtures over all, within a few
+    per cent.
 
     :param problem: Gives the seed.
     :param z: Representations `(n, d)` of the clean inputs.
+    :param nats: What they are to say, in nats; by default half of what they say without noise.
     :return: Standard deviation in the units of the representation.
+    :raises ValueError: If they do not say as much without noise.
     """
     generator = torch.Generator(z.device).manual_seed(problem.random_state)
     scale = overall_std(z)
     z = z[torch.randperm(len(z), generator=generator, device=z.device)[:BLOCK]].double() / scale
-    draw = draw_noise("gaussian", z[:FEW].shape, generator, z)
-    still, (tilt,) = gaussian_parts(z, [draw], FEW)
+    few, nb_noise = (FEW, 1) if nats is None else (BLOCK, 4)
+    draws = [draw_noise("gaussian", z[:few].shape, generator, z) for _ in range(nb_noise)]
+    still, tilts = gaussian_parts(z, draws, few)
 
     def information(log_level: float) -> float:
         level = math.exp(log_level)
-        pair = (still / level**2 + sign * tilt / level for sign in (1, -1))
-        return float(torch.stack([lower_bound(ratios).mean() for ratios in pair]).mean())
+        signed = (still / level**2 + sign * tilt / level for tilt in tilts for sign in (1, -1))
+        return float(torch.stack([lower_bound(ratios).mean() for ratios in signed]).mean())
 
-    wanted = information(-LOG_LEVELS) / 2
+    most = information(-LOG_LEVELS)
+    wanted = most / 2 if nats is None else nats
+    if wanted >= most:
+        raise ValueError(f"`noise_nats` must be below the {most:.3g} nats said without noise, got {nats}.")
     log_level: float = brentq(lambda level: information(level) - wanted, -LOG_LEVELS, LOG_LEVELS, xtol=1e-3)
     return math.exp(log_level) * scale
 

@@ -136,7 +136,7 @@ class _Seen:
     @classmethod
     def of(cls, problem: Problem, z: Tensor, noise_std: float | None) -> _Seen:
         scale = overall_std(z)
-        sigma = noisy.half_way_noise(problem, z) if noise_std is None else noise_std * scale
+        sigma = noisy.noise_for(problem, z) if noise_std is None else noise_std * scale
         return cls(sigma, sigma / scale, noisy.read(problem, z, sigma))
 
 

@@ -23,10 +23,10 @@ from art_mi.channels import RATIOS
 from art_mi.metrics import chunks, critic, noisy, quantised
 from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.measurement import Measurement, Problem
-from art_mi.metrics.survey import Census, survey
+from art_mi.metrics.survey import Census, Survey, survey
 from art_mi.representations import check_representation, in_batches, named_layer, representation
 from art_mi.results import UNITS, RepresentationVulnerability
-from art_mi.rules import NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of
+from art_mi.rules import NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of, or_none
 from art_mi.threat import NormBall
 
 METHODS = ("noisy", "critic", "quantised")
@@ -52,6 +52,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         layer: str | None = None,
         method: str = "noisy",
         noise_std: float | Sequence[float] = 1.0,
+        noise_nats: float | None = None,
         noise: str = "gaussian",
         codes: str | Callable[[Tensor], Any] = "argmax",
         max_codes: int = 128,
@@ -79,6 +80,9 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             `"quantised"` (exact entropy of codes).
         :param noise_std: Noise level of `"noisy"` relative to the clean representation's overall standard deviation; a
             sequence gives a sweep, its first level being the headline.
+        :param noise_nats: Choose the noise level, in place of `noise_std`, so that the clean representation says that
+            many nats: for comparisons between networks, which a noise relative to the scale of their representations
+            would not treat alike. Half the log of the number of classes hides what is known beyond the class.
         :param noise: `"gaussian"` or `"uniform"`, the noise of `"noisy"`.
         :param codes: Codes of `"quantised"`: `"argmax"`, `"sign"` or a callable from `(n, d)` to integers `(n,)` or
             `(n, k)`.
@@ -124,6 +128,11 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         self.layer = layer
         self.method = check("method", method, one_of(METHODS))
         self.noise_std = tuple(float(check("noise_std", level, POSITIVE)) for level in levels)
+        self.noise_nats = check("noise_nats", noise_nats, or_none(POSITIVE))
+        if noise_nats is not None and (method != "noisy" or noise != "gaussian"):
+            raise ValueError(
+                f"`noise_nats` must be left out but for Gaussian noise of method 'noisy', got {noise_nats}."
+            )
         self.noise = check("noise", noise, one_of(RATIOS))
         self.codes, self.max_codes = codes, int(check("max_codes", max_codes, integer(1)))
         self.critic_options = critic.CriticOptions(
@@ -162,7 +171,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             with self._chunks(classifier, x, y, chunks.CHUNK) as problems:
                 found = survey(problems())
                 problem, census = found.problem, found.census
-                measured = noisy.measure(problems(), found, self.noise_std, self.noise)
+                measured = noisy.measure(problems(), found, self._levels(found), self.noise)
         else:
             with self.problem(classifier, x, y) as problem:
                 census, measured = Census.of(problem), self._measure(problem)
@@ -220,6 +229,13 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
                     )
 
             yield problems
+
+    def _levels(self, found: Survey) -> tuple[float, ...]:
+        """Noise levels relative to the representation's scale, chosen on the first chunk where nats are given."""
+        if self.noise_nats is None:
+            return self.noise_std
+        z = in_batches(found.problem.represent, found.problem.x, self.batch_size)
+        return (noisy.noise_for(found.problem, z, self.noise_nats) / found.moments.overall_std,)
 
     def _measure(self, problem: Problem) -> list[Measurement]:
         if self.method == "critic":

@@ -1,0 +1,63 @@
+"""MIMAE's objective under DALE's constraint, against both parents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from matplotlib.figure import Figure
+
+from experiments.curves import trade_off
+from experiments.dale import DUAL, MARGINS, STILL
+from experiments.mimae import WEIGHTS
+from experiments.recipe import Recipe
+from experiments.tables import Relation, Row, Rows, accuracy_table, contrast, grouped, named, relations_table, validated
+
+TITLE = "MIMAE under DALE's constraint"
+
+measure = None
+
+
+def recipes(seed: int) -> Iterator[Recipe]:
+    """Parents and child at as many settings each."""
+    for rho, weights in zip(MARGINS[:3], WEIGHTS["MIMAE"], strict=True):
+        yield Recipe("MIMAE", seed=seed, options=weights)
+        yield Recipe("DALE", seed=seed, options={"rho": rho, **DUAL}, sampling=STILL)
+        yield Recipe("MIMAE under DALE", seed=seed, options={"rho": rho, "dual_lr": DUAL["dual_lr"]})
+
+
+def section(rows: Rows) -> str:
+    """Accuracies, and whether the child beats its parents."""
+    return "\n\n".join([accuracy_table(grouped(rows, _name)), relations_table(_relations(rows))])
+
+
+def figures(rows: Rows) -> dict[str, Figure]:
+    """Clean against attacked accuracy."""
+    return {"combined-trade-off": trade_off(_curves(rows))}
+
+
+def _curves(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
+    found: dict[str, list[tuple[str, Rows]]] = {}
+    for same in grouped(rows, _name).values():
+        setting = same[0]["setting"]
+        label = f"{next(setting['options'][name] for name in ('rho', 'beta') if name in setting['options']):g}"
+        found.setdefault(setting["method"], []).append((label, same))
+    return found
+
+
+def _relations(rows: Rows) -> Iterator[Relation]:
+    """The child against each parent, every one at the setting chosen on held-out images."""
+    chosen = {name: max(curve, key=lambda setting: validated(setting[1])) for name, curve in _curves(rows).items()}
+    label, ours = chosen.pop("MIMAE under DALE", ("", []))
+    for parent, (of_parent, theirs) in chosen.items():
+        if ours:
+            leads = {q: contrast([(1, ours), (-1, theirs)], q) for q in ("clean", "AutoAttack")}
+            answers = {lead.positive for lead in leads.values()}
+            yield Relation(
+                f"the combination (rho {label}) is at least as good as {parent} ({of_parent}) in both accuracies",
+                ", ".join(f"{name} {lead}" for name, lead in leads.items()),
+                False if False in answers else True if answers == {True} else None,
+            )
+
+
+def _name(row: Row) -> str:
+    return named({**row["setting"], "sampling": None})

@@ -1,0 +1,141 @@
+"""MIMAE against Madry's training, TRADES and MART, its ablation, and its two weights.
+
+| Paper link: https://proceedings.mlr.press/v157/atsague21a.html (tables 2, 4, 5 and 10)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from experiments.curves import trade_off
+from experiments.recipe import Recipe
+from experiments.tables import (
+    Relation,
+    Row,
+    Rows,
+    accuracy_table,
+    contrast,
+    grouped,
+    mean,
+    named,
+    relations_table,
+    validated,
+)
+
+TITLE = "MIMAE against Madry, TRADES and MART"
+# as many settings for each method that has a weight, the published ones first
+WEIGHTS = {
+    "TRADES": [{"beta": beta} for beta in (6.0, 3.0, 1.0)],
+    "MART": [{"beta": beta} for beta in (5.0, 2.5, 1.0)],
+    "MIMAE": [{"beta": beta} for beta in (1.0, 0.3, 3.0)],
+}
+LAMBDAS = (0.1, 0.7, 1.0)
+ABLATION: dict[str, dict[str, Any]] = {
+    "no MAE": {"beta": 0.0},
+    "no MI": {"lamb": 0.0},
+    "MSE for MAE": {"distance": "mse"},
+    "CE for BCE": {"adversarial_loss": "cross_entropy"},
+}
+
+measure = None
+
+
+def recipes(seed: int) -> Iterator[Recipe]:
+    """Every method at each of its weights, the ablation, and once the sweep over lambda."""
+    yield Recipe("standard", seed=seed)
+    yield Recipe("Madry", seed=seed)
+    for number in range(3):
+        yield from (Recipe(method, seed=seed, options=weights[number]) for method, weights in WEIGHTS.items())
+    yield from (Recipe("MIMAE", seed=seed, options=options) for options in ABLATION.values())
+    if seed == 0:
+        yield from (Recipe("MIMAE", options={"lamb": lamb}) for lamb in LAMBDAS)
+
+
+def section(rows: Rows) -> str:
+    """Accuracies, the ablation, and the claims."""
+    plain = [row for row in rows if not _ablated(row)]
+    parts = [accuracy_table(grouped(plain, _name)), "Ablation, at lambda 0.4 and beta 1 but for what is said:"]
+    parts += [accuracy_table(grouped([row for row in rows if _ablated(row) or _default(row)], _name))]
+    return "\n\n".join([*parts, relations_table(_relations(plain))])
+
+
+def figures(rows: Rows) -> dict[str, Figure]:
+    """Clean against attacked accuracy over the weights, and over lambda."""
+    curves = {name: settings for name, settings in _by_method(rows).items() if name in ("Madry", *WEIGHTS)}
+    drawn = {"mimae-weights": trade_off(curves)}
+    lambdas = [(f"{same[0]['setting']['options']['lamb']:g}", same) for same in _swept(rows)]
+    return {**drawn, "mimae-lambda": trade_off({"MIMAE over lambda": lambdas})} if lambdas else drawn
+
+
+def _swept(rows: Rows) -> list[Rows]:
+    lambdas = [row for row in rows if "lamb" in row["setting"]["options"] and not _ablated(row)]
+    return list(grouped(lambdas, _name).values())
+
+
+def _by_method(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
+    """Settings over the weight of each method, without lambdas and ablations."""
+    found: dict[str, list[tuple[str, Rows]]] = {}
+    for same in grouped([row for row in rows if not _ablated(row)], _name).values():
+        setting = same[0]["setting"]
+        options = setting["options"]
+        if "lamb" not in options:
+            found.setdefault(setting["method"], []).append((f"{options['beta']:g}" if options else "", same))
+    return found
+
+
+def _relations(rows: Rows) -> Iterator[Relation]:
+    """MIMAE against the others, each at the weight of highest validation accuracy under attack, and as published."""
+    by_method = _by_method(rows)
+    for how, choose in {"its published weight": _published, "the weight chosen on held-out images": _chosen}.items():
+        chosen = {name: choose(settings) for name, settings in by_method.items() if name in ("Madry", *WEIGHTS)}
+        ours, others = chosen.get("MIMAE"), {name: same for name, same in chosen.items() if name != "MIMAE"}
+        if ours is None or len(others) < 3:
+            continue
+        shown = "; ".join(
+            f"{name} ({label or 'no weight'}) {mean(same, 'clean'):.1f} and {mean(same, 'AutoAttack'):.1f}"
+            for name, (label, same) in chosen.items()
+        )
+        yield Relation(
+            f"MIMAE first in AutoAttack or clean accuracy without being last in the other, each at {how}",
+            f"clean and AutoAttack: {shown}",
+            _judged(ours[1], [same for _, same in others.values()]),
+        )
+
+
+def _published(settings: Sequence[tuple[str, Rows]]) -> tuple[str, Rows]:
+    return settings[0]
+
+
+def _chosen(settings: Sequence[tuple[str, Rows]]) -> tuple[str, Rows]:
+    return max(settings, key=lambda setting: validated(setting[1]))
+
+
+def _judged(ours: Rows, others: Sequence[Rows]) -> bool | None:
+    """Whether ours is first in one accuracy and not last in the other; None where two standard errors change that."""
+    leads = {q: [contrast([(1, ours), (-1, same)], q) for same in others] for q in ("clean", "AutoAttack")}
+    answers = {_placed({q: [c.value + errors * c.error for c in leads[q]] for q in leads}) for errors in (-2, 0, 2)}
+    return answers.pop() if len(answers) == 1 else None
+
+
+def _placed(leads: Mapping[str, Sequence[float]]) -> bool:
+    one, other = leads.values()
+    return any(min(first) >= 0 and max(second) >= 0 for first, second in ((one, other), (other, one)))
+
+
+def _name(row: Row) -> str:
+    setting = row["setting"]
+    for name, options in ABLATION.items():
+        if setting["method"] == "MIMAE" and setting["options"] == options:
+            return f"MIMAE, {name}"
+    return named(setting)
+
+
+def _ablated(row: Row) -> bool:
+    return bool(row["setting"]["method"] == "MIMAE" and row["setting"]["options"] in ABLATION.values())
+
+
+def _default(row: Row) -> bool:
+    return bool(row["setting"]["method"] == "MIMAE" and row["setting"]["options"] == WEIGHTS["MIMAE"][0])

@@ -1,0 +1,92 @@
+"""The docs' page of results, drawn from the files."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib as mpl
+
+from experiments import EXPERIMENTS
+from experiments.record import RESULTS, Record
+from experiments.tables import named
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, FIGURES = DOCS / "results.md", DOCS / "figures"
+HEAD = """# Results
+
+What the papers' tables and figures look like on data and sizes of our own; their numbers were measured on other data,
+networks and budgets and are not repeated here. Each section names the command that makes it. Accuracies are means over
+training runs ± their standard deviation, with the 95 % Wilson interval of that mean over the test images; PGD-20 is
+ART's, AutoAttack that of the package pyautoattack in its standard version, on fewer images. `best` is the epoch of
+highest accuracy under PGD-20 on held-out training images. Claims are held against differences image by image, of last
+checkpoints, with a standard error over images and training runs; within two of them a claim is undecided. The files lie
+in `experiments/results/`, from which this page is drawn.
+"""
+
+
+def page(records: Iterable[Record]) -> str:
+    """All results as Markdown.
+
+    :param records: One an experiment and data set.
+    """
+    return "\n".join([HEAD, *map(_section, records)])
+
+
+def draw(records: Iterable[Record], folder: Path = FIGURES) -> None:
+    """Write the figures of the page.
+
+    :param records: As for :func:`page`.
+    :param folder: Where to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": "art_mi"}):
+        for record in records:
+            for name, figure in (
+                importlib.import_module(f"experiments.{record.experiment}").figures(record.rows).items()
+            ):
+                figure.savefig(folder / f"{_file(record, name)}.svg", metadata={"Date": None})
+
+
+def kept() -> list[Record]:
+    """All results of this project, in the order of the experiments."""
+    records = [Record.read(path) for path in sorted(RESULTS.glob("*.json"))]
+    return sorted(records, key=lambda record: EXPERIMENTS.index(record.experiment))
+
+
+def _section(record: Record) -> str:
+    module = importlib.import_module(f"experiments.{record.experiment}")
+    rows = [row for row in record.rows if "failed" not in row]
+    title = module.TITLE + (" (quick, on digits)" if record.plan["name"] == "quick" else "")
+    pictures = [f"![{name}](figures/{_file(record, name)}.svg)" for name in module.figures(rows)] if rows else []
+    parts = [f"## {title}", _made(record), _open(record), module.section(rows) if rows else "", *pictures]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _made(record: Record) -> str:
+    """Command, sizes, machine, versions and dates."""
+    plan = record.plan
+    asked = "--quick" if plan["name"] == "quick" else f"--data {record.data} --plan {plan['name']}"
+    sizes = (
+        f"{record.data}: {plan['nb_train']:,} training and {plan['nb_validation']:,} held-out images, "
+        f"{plan['nb_test']:,} test images, {plan['nb_auto_attack']:,} of them for AutoAttack; {plan['nb_epochs']} "
+        f"epochs of {plan['batch_size']} images a step, {plan['max_iter']} attack steps."
+    )
+    made = [row["made_by"] for row in record.rows if "made_by" in row]
+    machines = sorted({", ".join(f"{value} {key}" for key, value in by["machine"].items()) for by in made})
+    versions = sorted({", ".join(f"{name} {version}" for name, version in by["versions"].items()) for by in made})
+    dates = sorted({by["date"] for by in made})
+    measured = f"Measured on {', '.join(dates)} on {'; '.join(machines)}, with {'; '.join(versions)}." if made else ""
+    return f"`python -m experiments {record.experiment} {asked}`: {sizes} {measured}"
+
+
+def _open(record: Record) -> str:
+    """What is missing and what failed."""
+    said = [f"**{record.missing} training runs are still to come.**"] if record.missing else []
+    said += [f"Failed: {named(row['setting'])}, {row['failed']}" for row in record.rows if "failed" in row]
+    return "\n\n".join(said)
+
+
+def _file(record: Record, name: str) -> str:
+    return f"{name}-{record.data}-{record.plan['name']}"

@@ -1,0 +1,82 @@
+"""Results on disk: one JSON for an experiment on a data set, each row with what it was made by."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from art_mi.files import replace_file
+from benchmarks.record import PACKAGES, machine
+from experiments.plan import Plan
+
+RESULTS = Path(__file__).with_name("results")
+DIGITS = 6  # significant ones of numbers kept
+
+
+@dataclass(frozen=True)
+class Record:
+    """Rows of an experiment on a data set.
+
+    :param experiment: Its name.
+    :param data: Name of the data set.
+    :param plan: Sizes of the run.
+    :param missing: Rows that are still to come.
+    :param rows: As :meth:`.Workshop.row` gives them.
+    """
+
+    experiment: str
+    data: str
+    plan: Mapping[str, Any]
+    missing: int
+    rows: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def of(cls, experiment: str, data: str, plan: Plan, rows: Iterable[Mapping[str, Any]], missing: int) -> Record:
+        """Rows as a file holds them: infinity and NaN, which JSON does not know, as None."""
+        return cls(experiment, data, asdict(plan), missing, tuple(plain(row) for row in rows))
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """What a file holds."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    @property
+    def file(self) -> str:
+        """Name of its file."""
+        return f"{self.experiment}-{self.data}-{self.plan['name']}.json"
+
+    def write(self, folder: Path) -> None:
+        """Write the file whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / self.file, (json.dumps(asdict(self), indent=1, allow_nan=False) + "\n").encode())
+
+
+def made_by(device: str) -> dict[str, Any]:
+    """Date, machine and versions.
+
+    :param device: `"cpu"` or `"gpu"`.
+    """
+    packages = {name: version(name) for name in (*PACKAGES, "pyautoattack")}
+    return {
+        "date": date.today().isoformat(),
+        "machine": machine("cpu" if device == "cpu" else "cuda"),
+        "versions": {"python": platform.python_version(), **packages},
+    }
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it, numbers rounded, those that are not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return value

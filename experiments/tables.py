@@ -1,0 +1,155 @@
+"""Rows as tables: means over training runs, and whether what the papers say is found."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from art_mi.results.robustness import wilson_interval
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+QUANTITIES = ("clean", "PGD-20", "AutoAttack")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Something that a paper says, or that was hoped for, and what was found.
+
+    :param says: The claim.
+    :param found: The numbers.
+    :param holds: Whether it was found; None where it is within two standard errors of the opposite, or not measured.
+    """
+
+    says: str
+    found: str
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A weighted sum of accuracies in points.
+
+    :param value: Of the means over training runs.
+    :param error: Its standard error, over images and over training runs.
+    """
+
+    value: float
+    error: float
+
+    @property
+    def positive(self) -> bool | None:
+        """Whether it is at least 0; None within two standard errors of it."""
+        return None if abs(self.value) < 2 * self.error else self.value >= 0
+
+    def __str__(self) -> str:
+        return f"{self.value:+.1f} ± {self.error:.1f}"
+
+
+def contrast(parts: Iterable[tuple[float, Rows]], quantity: str, constant: float = 0.0) -> Contrast:
+    """A weighted sum of accuracies of models on the same images, image by image, plus a constant.
+
+    :param parts: Weights with the training runs of a setting; runs of the same seed are taken together.
+    :param quantity: Out of :data:`QUANTITIES`.
+    :param constant: In points.
+    """
+    by_seed = [{row["seed"]: weight * _correct(row, quantity) for row in rows} for weight, rows in parts]
+    seeds = sorted(set.intersection(*(set(runs) for runs in by_seed)))
+    runs = np.array([sum(runs[seed] for runs in by_seed) for seed in seeds])  # (seeds, images)
+    over_images = runs.mean(0).var(ddof=1) / runs.shape[1]
+    over_runs = runs.mean(1).var(ddof=1) / len(runs) if len(runs) > 1 else 0.0
+    return Contrast(100 * float(runs.mean()) + constant, 100 * math.sqrt(over_images + over_runs))
+
+
+def _correct(row: Row, quantity: str) -> NDArray[np.float64]:
+    kept = row["last"][quantity]
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(kept["correct"]), dtype=np.uint8))
+    return bits[: kept["nb_samples"]].astype(float)
+
+
+def grouped(rows: Iterable[Row], name: Callable[[Row], str]) -> dict[str, list[Row]]:
+    """Rows of the same setting, in the order in which settings first come; those that failed are left out.
+
+    :param rows: All rows.
+    :param name: What a setting is called.
+    :raises ValueError: If two settings have the same name.
+    """
+    groups: dict[str, tuple[str, list[Row]]] = {}
+    for row in rows:
+        if "failed" not in row:
+            key = json.dumps(row["setting"], sort_keys=True)
+            groups.setdefault(key, (name(row), []))[1].append(row)
+    names = [called for called, _ in groups.values()]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`name` must tell settings apart, got {', '.join(names)}.")
+    return dict(groups.values())
+
+
+def accuracy(row: Row, quantity: str, checkpoint: str = "last") -> float:
+    """An accuracy in per cent.
+
+    :param row: A row.
+    :param quantity: Out of :data:`QUANTITIES`.
+    :param checkpoint: `"last"` or `"best"`.
+    """
+    return 100 * float(row[checkpoint][quantity]["value"])
+
+
+def mean(rows: Rows, quantity: str, checkpoint: str = "last") -> float:
+    """Mean accuracy in per cent over training runs."""
+    return statistics.fmean(accuracy(row, quantity, checkpoint) for row in rows)
+
+
+def validated(rows: Rows) -> float:
+    """Mean accuracy under PGD-20 on held-out images after the last epoch, for choices that the test must not make."""
+    return statistics.fmean(row["history"][-1]["robust_accuracy"] for row in rows)
+
+
+def cell(rows: Rows, quantity: str, checkpoint: str = "last") -> str:
+    """Mean over training runs ± their standard deviation, and Wilson's interval of that mean over images."""
+    value, n = mean(rows, quantity, checkpoint), rows[0][checkpoint][quantity]["nb_samples"]
+    low, high = wilson_interval(round(value / 100 * n), n)
+    apart = statistics.stdev(accuracy(row, quantity, checkpoint) for row in rows) if len(rows) > 1 else None
+    return f"{value:.1f}{'' if apart is None else f' ± {apart:.1f}'} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def accuracy_table(groups: Mapping[str, Rows]) -> str:
+    """Accuracies of last and best checkpoints, a line a setting."""
+    head = ["model", "runs", *QUANTITIES, *(f"best: {name}" for name in QUANTITIES), "epoch of the best", "s an epoch"]
+    lines = []
+    for name, rows in groups.items():
+        epochs = ", ".join(str(row["best"]["epoch"]) for row in rows)
+        seconds = statistics.median(row["seconds_per_epoch"] for row in rows)
+        values = [cell(rows, quantity, checkpoint) for checkpoint in ("last", "best") for quantity in QUANTITIES]
+        lines.append([name, str(len(rows)), *values, epochs, f"{seconds:.1f}"])
+    return markdown_table(head, lines)
+
+
+def relations_table(relations: Iterable[Relation]) -> str:
+    """Claims, numbers and whether they hold."""
+    words = {True: "yes", False: "**no**", None: "undecided"}
+    lines = [[relation.says, relation.found, words[relation.holds]] for relation in relations]
+    return markdown_table(["claim", "found", "holds"], lines) if lines else ""
+
+
+def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def named(setting: Mapping[str, Any]) -> str:
+    """A setting in a few words: its method and what it is given."""
+    parts = [setting["method"]]
+    if setting["radius"] != 1:
+        parts.append(f"radius x {setting['radius']:g}")
+    for options in (setting["options"], setting["sampling"] or {}):
+        parts += [f"{key.replace('_', ' ')} {value}" for key, value in options.items()]
+    return ", ".join(parts)

@@ -1,0 +1,219 @@
+"""What the experiments ask for, how rows become tables, and that the docs say what the files hold."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from experiments import EXPERIMENTS, figures12, mimae, table1
+from experiments.__main__ import main
+from experiments.correlation import correlation
+from experiments.curves import least_lead
+from experiments.page import FIGURES, PAGE, kept, page
+from experiments.plan import PLANS
+from experiments.recipe import METHODS, Recipe
+from experiments.record import Record
+from experiments.tables import Contrast, cell, contrast, grouped, mean
+from tests.tiny_data import SHAPES, trust, write
+
+TINY = replace(PLANS["quick"], nb_train=96, nb_validation=24, nb_test=30, nb_auto_attack=4, nb_epochs=1, max_iter=1)
+
+
+# --- what is asked for ---
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_recipes_are_of_known_methods_and_none_comes_twice(name: str) -> None:
+    recipes = list(import_module(f"experiments.{name}").recipes(0))
+    assert {recipe.method for recipe in recipes} <= set(METHODS)
+    folders = [recipe.folder(TINY) for recipe in recipes]
+    assert len(set(folders)) == len(folders)
+
+
+def test_the_second_figure_has_fifteen_models_of_five_networks() -> None:
+    recipes = list(figures12.recipes(0))
+    assert len(recipes) >= 15
+    assert {recipe.network for recipe in recipes} >= set(figures12.NETWORKS)
+    trained = {recipe.method for recipe in recipes} | {r.encoder.method for r in recipes if r.encoder}
+    assert trained >= {"standard", "Madry", "TRADES", "MIMAE", "DALE", "worst-case MI"}
+    assert len({recipe.radius for recipe in recipes if recipe.method == "Madry"}) == 2
+
+
+def test_every_method_with_a_weight_is_tried_at_as_many() -> None:
+    assert len({len(weights) for weights in mimae.WEIGHTS.values()}) == 1
+    recipes = list(mimae.recipes(0))
+    for method, weights in mimae.WEIGHTS.items():
+        assert all(Recipe(method, options=options) in recipes for options in weights)
+
+
+# --- rows to tables ---
+
+
+def row(clean: float, attacked: float, seed: int = 0, n: int = 100, **setting: Any) -> dict[str, Any]:
+    values = {"clean": clean, "PGD-20": attacked, "AutoAttack": attacked}
+    accuracies = {
+        name: {"value": value, "nb_samples": n, "correct": np.packbits(np.arange(n) < value * n).tobytes().hex()}
+        for name, value in values.items()
+    }
+    plain = {"method": "Madry", "network": "small CNN", "options": {}, "sampling": None, "radius": 1.0, "encoder": None}
+    return {
+        "setting": {**plain, **setting},
+        "seed": seed,
+        "last": accuracies,
+        "best": {**accuracies, "epoch": 2},
+        "seconds_per_epoch": 1.5,
+        "nb_parameters": 10,
+        "history": [{"epoch": 1, "robust_accuracy": attacked}],
+    }
+
+
+def test_a_cell_gives_mean_spread_and_interval() -> None:
+    """Of 0.5 and 0.7: mean 0.6, standard deviation 0.1414; Wilson's interval of 60 in 100 is 0.502 to 0.691."""
+    rows = [row(0.5, 0.1), row(0.7, 0.1, seed=1)]
+    assert cell(rows, "clean") == "60.0 ± 14.1 [50, 69]"
+    assert cell(rows[:1], "PGD-20") == "10.0 [6, 17]"
+    assert list(grouped(rows, lambda row: row["setting"]["method"])) == ["Madry"]
+
+
+def test_a_contrast_is_paired_by_image() -> None:
+    """Of 100 images one is right by one model only: 1 point apart, with the error of one image in 100."""
+    both = contrast([(1, [row(0.51, 0.1)]), (-1, [row(0.5, 0.1)])], "clean")
+    assert both.value == pytest.approx(1.0)
+    assert both.error == pytest.approx(100 * math.sqrt(0.01 * 0.99 / 99))
+    assert contrast([(1, [row(0.5, 0.1)]), (-1, [row(0.5, 0.1)])], "clean", constant=2.0) == Contrast(2.0, 0.0)
+    runs = contrast([(1, [row(0.5, 0.1, seed=s), row(0.7, 0.1, seed=s + 1)]) for s in (0,)], "clean")
+    assert runs.value == pytest.approx(60.0)
+    assert runs.error > 100 * math.sqrt(0.02 / 2)  # at least that of two runs 20 points apart
+    assert [Contrast(value, 1.0).positive for value in (3.0, 1.0, -3.0)] == [True, None, False]
+
+
+def test_settings_must_have_names_of_their_own() -> None:
+    with pytest.raises(ValueError, match=r"`name` must tell settings apart"):
+        grouped([row(0.5, 0.1), row(0.5, 0.1, method="TRADES")], lambda _: "the same")
+
+
+def test_rows_that_failed_are_left_out_of_tables() -> None:
+    failed = {"setting": {"method": "DALE"}, "seed": 0, "failed": "ValueError: no"}
+    assert list(grouped([row(0.5, 0.1), failed], lambda row: row["setting"]["method"])) == ["Madry"]
+
+
+def test_correlations_are_scipys() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=20).round(1)
+    y = x + rng.normal(size=20).round(1)
+    found = correlation(list(x), list(y))
+    assert found is not None
+    assert found.rho == pytest.approx(spearmanr(x, y).statistic)
+    low, high = found.interval
+    assert -1 <= low < found.rho < high <= 1
+    assert correlation([1, 2, 3], [5, 5, 5]) is None
+
+
+def test_the_least_lead_is_where_curves_overlap() -> None:
+    """Ours falls from 50 at 80 to 40 at 90, theirs from 46 at 85 to 36 at 95: 45 - 46 at 85, 40 - 41 at 90."""
+    ours = [("a", [row(0.8, 0.5)]), ("b", [row(0.9, 0.4)])]
+    theirs = [("c", [row(0.85, 0.46)]), ("d", [row(0.95, 0.36)])]
+    lead = least_lead(ours, theirs)
+    assert lead is not None
+    assert (lead.points, lead.overlap) == (pytest.approx(-1.0), (85.0, 90.0))
+    assert lead.error == pytest.approx(math.hypot(*(100 * math.sqrt(p * (1 - p) / 99) for p in (0.5, 0.46))), rel=0.01)
+    assert lead.holds is None
+    assert least_lead(ours, [("e", [row(0.95, 0.3)]), ("f", [row(0.97, 0.2)])]) is None
+
+
+def test_mimae_is_judged_by_both_accuracies() -> None:
+    others = {"Madry": (0.9, 0.3), "TRADES": (0.8, 0.5), "MART": (0.82, 0.45)}
+    n = 2000
+
+    def trained(method: str, clean: float, attacked: float) -> dict[str, Any]:
+        return row(clean, attacked, n=n, method=method, options={} if method == "Madry" else {"beta": 1.0})
+
+    rows = [trained(name, *pair) for name, pair in others.items()]
+    for (clean, attacked), holds in {
+        (0.85, 0.55): True,  # first under attack, second in clean accuracy
+        (0.95, 0.35): True,  # first in clean accuracy, third under attack
+        (0.85, 0.47): False,  # first in neither
+        (0.7, 0.55): False,  # first under attack, last in clean accuracy
+        (0.85, 0.501): None,  # first by less than two standard errors
+    }.items():
+        ours = trained("MIMAE", clean, attacked)
+        relations = list(mimae._relations([*rows, ours]))
+        assert [relation.holds for relation in relations] == [holds, holds]
+
+
+def test_the_table_of_encoders_is_judged_as_in_the_paper() -> None:
+    def head(method: str, beta: float | None, clean: float, attacked: float) -> dict[str, Any]:
+        if beta is None:
+            return row(clean, attacked, n=2000, method=method, network="Baseline-H")
+        encoder = {"method": "worst-case MI", "network": "Baseline-H", "options": {"beta": beta, "detach_input": True}}
+        return row(clean, attacked, n=2000, method=method, network="MLP", encoder=encoder)
+
+    rows = [head("Madry", 1.0, 0.6, 0.4), head("Madry", 0.0, 0.5, 0.25), head("Madry", None, 0.8, 0.47)]
+    relations = [r for r in table1._relations(table1._found(rows)) if "AutoAttack" in r.says]
+    assert [relation.holds for relation in relations] == [False, True]
+    assert mean(table1._found(rows)["worst case", "robust", "MLP"], "AutoAttack") == 40.0
+
+
+# --- the command ---
+
+
+@pytest.mark.parametrize("data", list(SHAPES))
+def test_the_command_takes_files_in_every_format(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(data, tmp_path / "data")
+    trust(data, tmp_path / "data", monkeypatch)
+    monkeypatch.setitem(PLANS, "quick", TINY)
+    monkeypatch.setattr(mimae, "recipes", lambda seed: iter([Recipe("MIMAE", seed=seed)]))
+    out = tmp_path / "out"
+    arguments = {"data_dir": tmp_path / "data", "runs": tmp_path / "runs", "out": out}
+    assert main("mimae", data=data, plan="quick", seeds=2, **arguments) == 0  # type: ignore[arg-type]
+    record = Record.read(out / f"mimae-{data}-quick.json")
+    assert [row["seed"] for row in record.rows] == [0, 1]
+    assert record.missing == 0
+    assert {"torch", "art-mi", "pyautoattack"} <= set(record.rows[0]["made_by"]["versions"])
+    assert record.rows[0]["seconds_per_epoch"] > 0
+    before = (out / record.file).read_bytes()
+    assert main("mimae", data=data, plan="quick", seeds=1, **arguments) == 0  # type: ignore[arg-type]
+    assert len(Record.read(out / record.file).rows) == 1
+    assert main("mimae", data=data, plan="quick", seeds=2, **arguments) == 0  # type: ignore[arg-type]
+    assert (out / record.file).read_bytes() == before
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(SystemExit, match=r"`name` must be one of table1, .* got 'table9'"):
+        main("table9")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_quick_variant_runs(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments", name, "--quick", "--runs", str(tmp_path / "runs"), "--out", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = Record.read(tmp_path / "out" / f"{name}-digits-quick.json")
+    assert not record.missing
+    assert not [row for row in record.rows if "failed" in row]
+    module = import_module(f"experiments.{name}")
+    assert "| --- |" in module.section(record.rows)
+    assert all(figure.get_axes() for figure in module.figures(record.rows).values())
+
+
+# --- the docs ---
+
+
+def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:
+    text = page(kept())
+    assert PAGE.read_text(encoding="utf-8") == text
+    shown = [part.split(")")[0] for part in text.split("](figures/")[1:]]
+    assert shown
+    assert all((FIGURES / name).is_file() for name in shown)
