@@ -59,7 +59,8 @@ def recipes(seed: int) -> Iterator[Recipe]:
 
 def measure(workshop: Workshop, recipe: Recipe, classifier: PyTorchClassifier) -> dict[str, Any]:
     """Information of test images in logits and features, by each method; where it can, of others than AutoAttack's."""
-    x, y = (part[-workshop.plan.nb_measured :] for part in workshop.samples.test)
+    n = workshop.plan.nb_measured
+    x, y = workshop.samples.test[0][-n:], workshop.samples.test[1][-n:]
     eps, half_a_label = workshop.samples.eps, math.log(classifier.nb_classes) / 2
 
     def read(**settings: Any) -> RepresentationVulnerability:

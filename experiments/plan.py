@@ -47,7 +47,7 @@ class Plan:
     nb_seeds: int = 3
     batch_size: int = 128
     max_iter: int = 7
-    lr: float = 8e-3
+    lr: float = 1e-2
     critic_lr: float = 1e-3
     critic_width: int = 128
     nb_measured: int = 1000
