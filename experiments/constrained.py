@@ -17,7 +17,7 @@ from art_mi.trainers.base import Terms
 class ConstrainedMIMAETrainer(MIMAETrainer):
     """Minimise MIMAE's loss subject to a clean cross-entropy of at most rho, by a dual variable as DALE's.
 
-    nu <- [nu + dual_lr (clean loss - rho)]_+ after each step, from 0.
+    nu <- [nu + dual_lr (clean loss - rho)]_+ after each epoch, from 0.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class ConstrainedMIMAETrainer(MIMAETrainer):
         attack: EvasionAttack,
         *,
         rho: float = 0.1,
-        dual_lr: float = 0.01,
+        dual_lr: float = 1.0,
         **options: Any,
     ) -> None:
         """Create a :class:`.ConstrainedMIMAETrainer` instance.
@@ -48,6 +48,6 @@ class ConstrainedMIMAETrainer(MIMAETrainer):
         clean, nu = cross_entropy(self.forward(x), y), self.duals["nu"].float()
         return {**terms, "loss": terms["loss"] + nu * clean, "clean": clean, "nu": nu}
 
-    def after_step(self, terms: Terms) -> None:
+    def after_epoch(self, record: dict[str, Any]) -> None:
         """See :class:`~art_mi.trainers.StepTrainer`."""
-        self.move_dual("nu", terms["clean"].double() - self.rho, self.dual_lr)
+        self.move_dual("nu", record["clean"] - self.rho, self.dual_lr)

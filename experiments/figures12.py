@@ -24,7 +24,7 @@ from experiments.mimae import WEIGHTS
 from experiments.recipe import Recipe
 from experiments.record import plain
 from experiments.table1 import ENCODERS
-from experiments.tables import Relation, Row, Rows, accuracy, accuracy_table, grouped, markdown_table, relations_table
+from experiments.tables import Relation, Row, Rows, accuracy, accuracy_table, grouped, markdown_table
 from experiments.workshop import Workshop
 
 TITLE = "Vulnerability against robustness"
@@ -98,7 +98,7 @@ EXPECTED = {  # what should rise with what
 
 
 def section(rows: Rows) -> str:
-    """Correlations by method, layer and noise, and whether an accuracy exceeds its ceiling."""
+    """Accuracies, and correlations by method, layer and noise."""
     table = _table(rows)
     lines = [
         [estimate, str(_saturated(rows, estimate)), *(_said(models, *pair) for pair in EXPECTED.values())]
@@ -111,7 +111,7 @@ def section(rows: Rows) -> str:
         "log of the number of classes. Models with an estimate near its ceiling are counted as saturated."
     )
     correlations = markdown_table(["estimate", "saturated", *EXPECTED], lines)
-    return "\n\n".join([accuracy_table(grouped(rows, _name)), correlations, legend, relations_table(_relations(rows))])
+    return "\n\n".join([accuracy_table(grouped(rows, _name)), correlations, legend])
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
@@ -160,7 +160,8 @@ def _saturated(rows: Rows, estimate: str) -> int:
     return sum("SATURATED" in row["measure"][estimate].get("flags", ()) for row in rows)
 
 
-def _relations(rows: Rows) -> Iterator[Relation]:
+def relations(rows: Rows) -> Iterator[Relation]:
+    """Whether the readings order the models, and whether an accuracy exceeds its ceiling."""
     table = _table(rows)
     for what, pair in EXPECTED.items():
         rho = _rho(table[PRIMARY], *pair)

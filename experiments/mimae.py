@@ -21,7 +21,6 @@ from experiments.tables import (
     grouped,
     mean,
     named,
-    relations_table,
     validated,
 )
 
@@ -55,11 +54,11 @@ def recipes(seed: int) -> Iterator[Recipe]:
 
 
 def section(rows: Rows) -> str:
-    """Accuracies, the ablation, and the claims."""
+    """Accuracies, and the ablation."""
     plain = [row for row in rows if not _ablated(row)]
     parts = [accuracy_table(grouped(plain, _name)), "Ablation, at lambda 0.4 and beta 1 but for what is said:"]
     parts += [accuracy_table(grouped([row for row in rows if _ablated(row) or _default(row)], _name))]
-    return "\n\n".join([*parts, relations_table(_relations(plain))])
+    return "\n\n".join(parts)
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
@@ -86,7 +85,7 @@ def _by_method(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
     return found
 
 
-def _relations(rows: Rows) -> Iterator[Relation]:
+def relations(rows: Rows) -> Iterator[Relation]:
     """MIMAE against the others, each at the weight of highest validation accuracy under attack, and as published."""
     by_method = _by_method(rows)
     for how, choose in {"its published weight": _published, "the weight chosen on held-out images": _chosen}.items():

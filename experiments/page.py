@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
 from experiments import EXPERIMENTS
 from experiments.record import RESULTS, Record
-from experiments.tables import named
+from experiments.tables import markdown_table, named
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURES = DOCS / "results.md", DOCS / "figures"
@@ -26,12 +27,20 @@ in `experiments/results/`, from which this page is drawn.
 """
 
 
+AGREEMENT = """## What agreed with the papers and what did not
+
+On one machine without a GPU: narrow networks, a part of the images, few epochs. A claim that failed here may hold at
+full size, and the other way round."""
+HOLDS = {True: "yes", False: "**no**", None: "undecided"}
+
+
 def page(records: Iterable[Record]) -> str:
     """All results as Markdown.
 
     :param records: One an experiment and data set.
     """
-    return "\n".join([HEAD, *map(_section, records)])
+    every = list(records)
+    return "\n".join([HEAD, _agreement(every), *map(_section, every)])
 
 
 def draw(records: Iterable[Record], folder: Path = FIGURES) -> None:
@@ -55,13 +64,33 @@ def kept() -> list[Record]:
     return sorted(records, key=lambda record: EXPERIMENTS.index(record.experiment))
 
 
+def _agreement(records: Iterable[Record]) -> str:
+    """What was found of what the papers say, in one table."""
+    lines = [
+        [_title(record), relation.says, relation.found, HOLDS[relation.holds]]
+        for record in records
+        for relation in _module(record).relations(_finished(record))
+    ]
+    return f"{AGREEMENT}\n\n{markdown_table(['experiment', 'claim', 'found', 'holds'], lines)}\n"
+
+
 def _section(record: Record) -> str:
-    module = importlib.import_module(f"experiments.{record.experiment}")
-    rows = [row for row in record.rows if "failed" not in row]
-    title = module.TITLE + (" (quick, on digits)" if record.plan["name"] == "quick" else "")
+    module, rows = _module(record), _finished(record)
     pictures = [f"![{name}](figures/{_file(record, name)}.svg)" for name in module.figures(rows)] if rows else []
-    parts = [f"## {title}", _made(record), _open(record), module.section(rows) if rows else "", *pictures]
+    parts = [f"## {_title(record)}", _made(record), _open(record), module.section(rows) if rows else "", *pictures]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _module(record: Record) -> Any:
+    return importlib.import_module(f"experiments.{record.experiment}")
+
+
+def _finished(record: Record) -> list[Mapping[str, Any]]:
+    return [row for row in record.rows if "failed" not in row]
+
+
+def _title(record: Record) -> str:
+    return f"{_module(record).TITLE}, {record.data}"
 
 
 def _made(record: Record) -> str:

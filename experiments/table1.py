@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.recipe import Recipe
-from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, markdown_table, mean, relations_table
+from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, markdown_table, mean
 
 TITLE = "Heads on unsupervised encoders"
 ENCODER = "Baseline-H"
@@ -41,7 +41,7 @@ HEADS = {"standard": ("standard", "last"), "early stopped": ("standard", "best")
 
 
 def section(rows: Rows) -> str:
-    """The table as the paper prints it, and its relations."""
+    """The table as the paper prints it."""
     found = _found(rows)
     lines = []
     for encoder in (*ENCODERS, NONE):
@@ -56,7 +56,7 @@ def section(rows: Rows) -> str:
                 lines.append([encoder, kind, *values])
     head = ["encoder", "head", *(f"{name}: {quantity}" for name in ("MLP", "linear") for quantity in QUANTITIES)]
     legend = "Early stopped is the best checkpoint of the standard head by accuracy under attack on held-out images."
-    return "\n\n".join([markdown_table(head, lines), legend, relations_table(_relations(found))])
+    return "\n\n".join([markdown_table(head, lines), legend])
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
@@ -81,7 +81,9 @@ def _found(rows: Rows) -> dict[tuple[str, str, str], list[Row]]:
     return found
 
 
-def _relations(found: dict[tuple[str, str, str], list[Row]]) -> Iterator[Relation]:
+def relations(rows: Rows) -> Iterator[Relation]:
+    """What the paper reads from its table."""
+    found = _found(rows)
     for quantity in QUANTITIES[1:]:
         for head in ("MLP", "linear"):
             worst, normal = (found.get((encoder, "robust", head)) for encoder in ("worst case", "normal"))

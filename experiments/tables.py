@@ -132,13 +132,6 @@ def accuracy_table(groups: Mapping[str, Rows]) -> str:
     return markdown_table(head, lines)
 
 
-def relations_table(relations: Iterable[Relation]) -> str:
-    """Claims, numbers and whether they hold."""
-    words = {True: "yes", False: "**no**", None: "undecided"}
-    lines = [[relation.says, relation.found, words[relation.holds]] for relation in relations]
-    return markdown_table(["claim", "found", "holds"], lines) if lines else ""
-
-
 def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     rows = [head, ["---"] * len(head), *lines]

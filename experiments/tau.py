@@ -18,7 +18,7 @@ from art_mi.report.plots.canvas import MODELS, finish, new_axes
 from experiments.curves import whole
 from experiments.recipe import Recipe
 from experiments.record import plain
-from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, grouped, markdown_table, relations_table
+from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, grouped, markdown_table
 from experiments.workshop import Workshop
 
 TITLE = "Encoders of a chosen vulnerability"
@@ -68,8 +68,7 @@ def section(rows: Rows) -> str:
             *(cell(heads, quantity) if heads else "" for quantity in QUANTITIES),
         ]
         lines.append([name, str(len(encoders)), *values])
-    table = markdown_table([*head, *(f"robust head: {quantity}" for quantity in QUANTITIES)], lines)
-    return f"{table}\n\n{relations_table(_relations(rows))}"
+    return markdown_table([*head, *(f"robust head: {quantity}" for quantity in QUANTITIES)], lines)
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
@@ -113,7 +112,8 @@ def _mean(values: Iterable[float]) -> str:
     return f"{fmean(every):.2f}{apart}"
 
 
-def _relations(rows: Rows) -> Iterator[Relation]:
+def relations(rows: Rows) -> Iterator[Relation]:
+    """Whether vulnerability lands on tau, and what a smaller one buys."""
     constrained = [(name, encoders) for name, encoders, _ in _settings(rows) if name.startswith("tau")]
     for name, encoders in constrained:
         tau = encoders[0]["setting"]["options"]["tau"]

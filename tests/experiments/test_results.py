@@ -147,7 +147,7 @@ def test_mimae_is_judged_by_both_accuracies() -> None:
         (0.85, 0.501): None,  # first by less than two standard errors
     }.items():
         ours = trained("MIMAE", clean, attacked)
-        relations = list(mimae._relations([*rows, ours]))
+        relations = list(mimae.relations([*rows, ours]))
         assert [relation.holds for relation in relations] == [holds, holds]
 
 
@@ -159,7 +159,7 @@ def test_the_table_of_encoders_is_judged_as_in_the_paper() -> None:
         return row(clean, attacked, n=2000, method=method, network="MLP", encoder=encoder)
 
     rows = [head("Madry", 1.0, 0.6, 0.4), head("Madry", 0.0, 0.5, 0.25), head("Madry", None, 0.8, 0.47)]
-    relations = [r for r in table1._relations(table1._found(rows)) if "AutoAttack" in r.says]
+    relations = [r for r in table1.relations(rows) if "AutoAttack" in r.says]
     assert [relation.holds for relation in relations] == [False, True]
     assert mean(table1._found(rows)["worst case", "robust", "MLP"], "AutoAttack") == 40.0
 
