@@ -19,7 +19,7 @@ from art_mi.threat import NormBall
 from benchmarks import bare
 from benchmarks.methods import ART, BARE, OURS, TEMPERATURE, Task
 from benchmarks.nets import MNIST, RESNET18, SMALL, TINY
-from benchmarks.timing import Row, Settings, Variant, interleaved
+from benchmarks.timing import CLOCK, Row, Settings, Variant, interleaved
 
 TO_BARE, TO_ART = 1.03, 0.75
 NOISE = "drawing the noise, which ART's attack has none of, takes 4 % of a step of this size"
@@ -32,7 +32,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         all_threads = replace(settings, threads=settings.threads[-1:])
         chosen = all_threads if task.net is RESNET18 else settings
         for times in interleaved(_loops(task), chosen):
-            yield times.row("PGD on the cross-entropy, ascend", str(task), OURS, BARE, TO_BARE)
+            yield times.row("PGD on the cross-entropy, ascend", str(task), OURS, BARE, TO_BARE, cause=CLOCK)
     for task in (task for task in tasks if task.net is not RESNET18):
         for times in interleaved(_attacks(task), settings):
             ours, art = "LangevinMonteCarlo.generate", f"{ART} ProjectedGradientDescent.generate"

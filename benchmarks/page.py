@@ -25,7 +25,8 @@ HEAD = """# Speed
 Ratios of medians. Where a table says nothing else the variants ran in one process, round after round in turn, each
 beginning as often as the others, after a round that did not count. On one thread the time is the process's own, on
 several that of the clock. Intervals are central 95 % under a bootstrap of the rounds: they show the noise of this
-machine, no more; of fewer than ten rounds there is none. A goal that was missed stands with its number. `make bench`
+machine, no more; of fewer than ten rounds there is none. A goal that was missed stands with its number, and with its
+cause below the table; where the interval holds the goal, these rounds cannot tell a miss from a hit. `make bench`
 measures all of it anew, and a part with `groups='[steps,attacks]'`; the numbers, and more of them, lie in
 `benchmarks/results/`, from which this page is drawn.
 

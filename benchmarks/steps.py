@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.methods import ART, BARE, OURS, TRAINERS, Task, variants
 from benchmarks.nets import MNIST, RESNET18, SMALL, TINY
-from benchmarks.timing import Row, Settings, interleaved
+from benchmarks.timing import CLOCK, Row, Settings, interleaved
 
 TO_BARE, TO_ART = 1.05, 0.75
 LOST = (
@@ -31,7 +31,7 @@ def rows(settings: Settings) -> Iterator[Row]:
 def _of(method: str, task: Task, settings: Settings) -> Iterator[Row]:
     timed = variants(method, task)
     for times in interleaved(timed, settings):
-        yield times.row(method, str(task), OURS, BARE, TO_BARE, cause=LOST if task.net is SMALL else "")
+        yield times.row(method, str(task), OURS, BARE, TO_BARE, cause=LOST if task.net is SMALL else CLOCK)
         if ART in timed:
             share = np.median(times.seconds[BARE]) / np.median(times.seconds[ART])
             cause = f"the bare loop itself takes {share:.2f} of ART's time on {_threads(times.threads)}"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 Variant = Callable[[], object]
+CLOCK = "by the clock of all cores, rounds of one and the same variant differ by more than the goal leaves room for"
 
 
 @dataclass(frozen=True)
