@@ -1,4 +1,4 @@
-"""Information that a noisy representation carries about the decisions made on clean inputs, and its worst case."""
+"""What a noisy representation says of decisions and of labels, and what an attack takes of either."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from art_mi import WorstCaseMIEstimator
 from art_mi.attacks import Objective
-from art_mi.channels import draw_noise, gaussian_ratios
+from art_mi.channels import draw_noise, gaussian_ratios, overall_std
 from art_mi.metrics import noisy
 from art_mi.representations import in_batches
 
@@ -45,6 +45,26 @@ def decision_information(
         readings = [noisy.read(of_decisions, values, sigma).label for values in (z, moved)]
     clean, worst = (float(reading or 0.0) for reading in readings)
     return clean, min(clean, worst)
+
+
+def divided_vulnerability(
+    classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64], eps: float, noise_std: float
+) -> tuple[float, float]:
+    """The parts of a drop in I(X; Z) = I(Y; Z) + I(X; Z | Y): of what is known of the label, and of what lies within.
+
+    :param classifier: Gives logits.
+    :param x: Raw inputs `(n, *input_shape)`.
+    :param y: Index labels `(n,)`.
+    :param eps: Radius in l_inf.
+    :param noise_std: Noise relative to the logits' overall standard deviation.
+    """
+    with WorstCaseMIEstimator(eps, verbose=False).problem(classifier, x, y) as problem:
+        z = in_batches(problem.represent, problem.x, problem.batch_size)
+        sigma = noise_std * overall_std(z)
+        moved = in_batches(problem.represent, noisy.worst_inputs(problem, sigma), problem.batch_size)
+        clean, worst = (noisy.read(problem, values, sigma) for values in (z, moved))
+    between = float(clean.label or 0.0) - float(worst.label or 0.0)
+    return between, clean.lower - worst.lower - between
 
 
 def apart(

@@ -19,7 +19,7 @@ from art_mi.results import RepresentationVulnerability
 from experiments.correlation import Correlation, correlation
 from experiments.curves import whole
 from experiments.dale import DUAL, MARGINS, STILL
-from experiments.decisions import decision_information
+from experiments.decisions import decision_information, divided_vulnerability
 from experiments.mimae import WEIGHTS
 from experiments.recipe import Recipe
 from experiments.record import plain
@@ -73,6 +73,10 @@ def measure(workshop: Workshop, recipe: Recipe, classifier: PyTorchClassifier) -
         found[EQUAL.format(name)] = _kept(read(layer=layer, noise_nats=half_a_label))
     found["critic, logits"] = _kept(read(method="critic", max_steps=workshop.plan.critic_steps))
     found["quantised, decisions"] = _kept(read(method="quantised", codes="argmax"))
+    for level in NOISE:
+        between, within = divided_vulnerability(classifier, x, y, eps, level)
+        found[f"noisy, logits, {level:g}: of the label"] = {"vulnerability": between}
+        found[f"noisy, logits, {level:g}: within labels"] = {"vulnerability": within}
     normal, worst = decision_information(classifier, x, eps, half_a_label)
     found[DECISIONS] = {"normal": normal, "worst case": worst, "vulnerability": normal - worst}
     plain_fgsm = evaluate_robustness(classifier, x, y, eps=eps, attacks=["FGSM"], checks=False, verbose=False)

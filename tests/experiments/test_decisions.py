@@ -10,7 +10,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from art_mi import WorstCaseMIEstimator
-from experiments.decisions import apart, decision_information
+from experiments.decisions import apart, decision_information, divided_vulnerability
 
 
 def linear(scale: float) -> PyTorchClassifier:
@@ -64,3 +64,17 @@ def test_what_lies_within_a_class_does_not_count() -> None:
     assert clean > math.log(2) - 0.01
     assert clean - worst < 0.01
     assert WorstCaseMIEstimator(0.1, noise_nats=2.0, verbose=False).evaluate(linear(1.0), x).vulnerability.value > 0.3
+
+
+def test_a_drop_is_divided_into_what_is_of_the_label_and_what_lies_within() -> None:
+    """Far from the boundary what can be taken lies within labels; of two points that can meet it is all of the label."""
+    y, spread = np.arange(400) % 2, np.random.default_rng(1).uniform(-0.1, 0.1, 400).astype(np.float32)
+    nothing, some = (-0.01, 0.01), (0.2, 2.0)
+    for margin, width, of_the_label, inside in ((0.3, 1.0, nothing, some), (0.1, 0.0, (0.6, 0.7), nothing)):
+        x = images(400, margin)
+        x[:, 0, 0, 0] += width * spread
+        between, within = divided_vulnerability(linear(1.0), x, y, eps=0.1, noise_std=0.1)
+        assert of_the_label[0] < between < of_the_label[1]
+        assert inside[0] < within < inside[1]
+        whole = WorstCaseMIEstimator(0.1, noise_std=0.1, verbose=False).evaluate(linear(1.0), x).vulnerability.value
+        assert abs(between + within - whole) < 1e-6
