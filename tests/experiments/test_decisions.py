@@ -67,14 +67,14 @@ def test_what_lies_within_a_class_does_not_count() -> None:
 
 
 def test_a_drop_is_divided_into_what_is_of_the_label_and_what_lies_within() -> None:
-    """Far from the boundary what can be taken lies within labels; of two points that can meet it is all of the label."""
+    """Far from the boundary all that is lost lies within labels; of two points that can meet, all is of the label."""
     y, spread = np.arange(400) % 2, np.random.default_rng(1).uniform(-0.1, 0.1, 400).astype(np.float32)
+    wide, points = images(400, margin=0.3), images(400, margin=0.1)
+    wide[:, 0, 0, 0] += spread
     nothing, some = (-0.01, 0.01), (0.2, 2.0)
-    for margin, width, of_the_label, inside in ((0.3, 1.0, nothing, some), (0.1, 0.0, (0.6, 0.7), nothing)):
-        x = images(400, margin)
-        x[:, 0, 0, 0] += width * spread
-        between, within = divided_vulnerability(linear(1.0), x, y, eps=0.1, noise_std=0.1)
+    for x, level, of_the_label, inside in ((wide, 0.1, nothing, some), (points, 1.0, some, nothing)):
+        between, within = divided_vulnerability(linear(1.0), x, y, eps=0.1, noise_std=level)
         assert of_the_label[0] < between < of_the_label[1]
         assert inside[0] < within < inside[1]
-        whole = WorstCaseMIEstimator(0.1, noise_std=0.1, verbose=False).evaluate(linear(1.0), x).vulnerability.value
+        whole = WorstCaseMIEstimator(0.1, noise_std=level, verbose=False).evaluate(linear(1.0), x).vulnerability.value
         assert abs(between + within - whole) < 1e-6
