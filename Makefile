@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench demo test lint
+.PHONY: bench demo test test-long lint
 
 # Reinstalls only when setup.cfg changes.
 .venv/installed: setup.cfg pyproject.toml
@@ -18,6 +18,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# Minutes to an hour: experiments from beginning to end.
+test-long: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses auto
 
 lint: .venv/installed
 	$(BIN)/ruff check .

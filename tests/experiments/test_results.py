@@ -193,7 +193,7 @@ def test_unknown_names_are_refused() -> None:
         main("table9")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_quick_variant_runs(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments", name, "--quick", "--runs", str(tmp_path / "runs"), "--out", "out"]
