@@ -118,6 +118,8 @@ def section(rows: Rows) -> str:
         f"number of classes, `{CODES}` the entropy of the predicted classes. A drop in the information of noisy logits "
         "is that of the label plus that within labels. Models with an estimate near its ceiling count as saturated."
     )
+    shares = ", ".join(f"{_of_the_label(rows, level):.0%} at noise {level:g}" for level in NOISE)
+    legend += f" Over all models the label's part of the drop in noisy logits is {shares}."
     correlations = markdown_table(["estimate", "saturated", *EXPECTED], lines)
     return "\n\n".join([accuracy_table(grouped(rows, _name)), correlations, legend])
 
@@ -163,6 +165,15 @@ def _said(models: Models, x: str, y: str) -> str:
     inside = [f"{name} {rho}" for name in NETWORKS if (rho := _rho(models, x, y, only=name))]
     left_out = f"; {min(others):.2f} to {max(others):.2f}" if others else ""
     return f"{pooled}{left_out}; {', '.join(inside)}"
+
+
+def _of_the_label(rows: Rows, level: float) -> float:
+    """Share of the drop, summed over models, that is of the label."""
+    between, within = (
+        sum(row["measure"][f"noisy, logits, {level:g}: {part}"]["vulnerability"] for row in rows)
+        for part in ("of the label", "within labels")
+    )
+    return float(between / (between + within))
 
 
 def _saturated(rows: Rows, estimate: str) -> int:
