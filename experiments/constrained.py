@@ -17,7 +17,7 @@ from art_mi.trainers.base import Terms
 class ConstrainedMIMAETrainer(MIMAETrainer):
     """Minimise MIMAE's loss subject to a clean cross-entropy of at most rho, by a dual variable as DALE's.
 
-    nu <- [nu + dual_lr (clean loss - rho)]_+ after each epoch, from 0.
+    nu <- [nu + dual_lr (clean loss - rho)]_+ after each step, from 0, once `dual_warmup` epochs are over.
     """
 
     def __init__(
@@ -26,7 +26,8 @@ class ConstrainedMIMAETrainer(MIMAETrainer):
         attack: EvasionAttack,
         *,
         rho: float = 0.1,
-        dual_lr: float = 1.0,
+        dual_lr: float = 0.03,
+        dual_warmup: int = 2,
         **options: Any,
     ) -> None:
         """Create a :class:`.ConstrainedMIMAETrainer` instance.
@@ -35,10 +36,11 @@ class ConstrainedMIMAETrainer(MIMAETrainer):
         :param attack: Any untargeted ART attack on it.
         :param rho: Margin of the clean cross-entropy.
         :param dual_lr: Step size of the dual variable.
+        :param dual_warmup: Epochs before it begins to move.
         :param options: As in :class:`~art_mi.MIMAETrainer`.
         """
         super().__init__(classifier, attack, **options)
-        self.rho, self.dual_lr = rho, dual_lr
+        self.rho, self.dual_lr, self.dual_warmup, self._moves = rho, dual_lr, dual_warmup, False
         self.duals["nu"] = torch.zeros((), dtype=torch.float64, device=classifier.device)
 
     def step(self, x: Tensor, y: Tensor | None) -> Terms:
@@ -48,6 +50,11 @@ class ConstrainedMIMAETrainer(MIMAETrainer):
         clean, nu = cross_entropy(self.forward(x), y), self.duals["nu"].float()
         return {**terms, "loss": terms["loss"] + nu * clean, "clean": clean, "nu": nu}
 
-    def after_epoch(self, record: dict[str, Any]) -> None:
+    def before_epoch(self, epoch: int, nb_epochs: int) -> None:
         """See :class:`~art_mi.trainers.StepTrainer`."""
-        self.move_dual("nu", record["clean"] - self.rho, self.dual_lr)
+        self._moves = epoch >= self.dual_warmup
+
+    def after_step(self, terms: Terms) -> None:
+        """See :class:`~art_mi.trainers.StepTrainer`."""
+        if self._moves:
+            self.move_dual("nu", terms["clean"].double() - self.rho, self.dual_lr)

@@ -22,7 +22,7 @@ from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, 
 from experiments.workshop import Workshop
 
 TITLE = "Encoders of a chosen vulnerability"
-TAUS = (0.2, 0.5, 1.0, 1.5)
+TAUS = (3.0, 4.0, 5.0)
 CONSTRAINED = {"beta": 0.0, "dual_lr": 0.01}
 
 

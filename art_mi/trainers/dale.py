@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from art_mi.losses import kl_divergence
-from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, check, integer, one_of, or_none
 from art_mi.trainers.base import StepTrainer, Terms
 from art_mi.trainers.crafting import divergence, loss
 
@@ -41,6 +41,7 @@ class DALETrainer(StepTrainer):
         dual_lr: float = 0.1,
         dual_start: float | None = None,
         dual_step: str = "epoch",
+        dual_warmup: int = 0,
         robust_loss: str = "cross_entropy",
         swapped: bool = False,
         multiplier: float | None = None,
@@ -56,6 +57,8 @@ class DALETrainer(StepTrainer):
         :param dual_start: First value of the dual variable; by default 0, and 1 for the loss `"kl"`, which alone knows
             no labels and is least for a constant classifier.
         :param dual_step: `"epoch"` or `"batch"`, how often the dual variable moves.
+        :param dual_warmup: Epochs before the dual variable begins to move. By what the untrained classifier exceeds the
+            margin it would be driven far beyond its place, which it leaves no faster than the margin is undercut.
         :param robust_loss: `"cross_entropy"` on the perturbed inputs, or `"kl"`, the divergence of their predictions
             from the clean ones.
         :param swapped: Minimise the clean loss and constrain the robust one.
@@ -68,14 +71,16 @@ class DALETrainer(StepTrainer):
             check(name, value, NON_NEGATIVE)
         check("dual_start", dual_start, or_none(NON_NEGATIVE))
         check("dual_step", dual_step, one_of(("epoch", "batch")))
+        check("dual_warmup", dual_warmup, integer(0))
         check("robust_loss", robust_loss, one_of(("cross_entropy", "kl")))
         check("swapped", swapped, BOOLEAN)
         unlabelled = robust_loss == "kl" and not swapped  # but for the constraint
         check("multiplier", multiplier, or_none(POSITIVE if unlabelled else NON_NEGATIVE))
         super().__init__(classifier, attack, **common)
-        self.rho, self.dual_lr, self.dual_step = rho, dual_lr, dual_step
+        self.rho, self.dual_lr, self.dual_step, self.dual_warmup = rho, dual_lr, dual_step, dual_warmup
         self.robust_loss, self.multiplier = robust_loss, multiplier
         self.objective, self.constrained = ("clean", "robust") if swapped else ("robust", "clean")
+        self._epoch = 0
         start = next(value for value in (multiplier, dual_start, float(unlabelled)) if value is not None)
         self.duals["nu"] = torch.tensor(start, dtype=torch.float64, device=classifier.device)
 
@@ -90,12 +95,19 @@ class DALETrainer(StepTrainer):
         nu = self.duals["nu"].to(robust.dtype)
         return {"loss": losses[self.objective] + nu * losses[self.constrained], **losses, "nu": nu}
 
+    def before_epoch(self, epoch: int, nb_epochs: int) -> None:
+        """See :class:`.StepTrainer`."""
+        self._epoch = epoch
+
     def after_step(self, terms: Terms) -> None:
         """See :class:`.StepTrainer`."""
-        if self.multiplier is None and self.dual_step == "batch":
+        if self._moves_every("batch"):
             self.move_dual("nu", terms[self.constrained].double() - self.rho, self.dual_lr)
 
     def after_epoch(self, record: dict[str, Any]) -> None:
         """See :class:`.StepTrainer`."""
-        if self.multiplier is None and self.dual_step == "epoch":
+        if self._moves_every("epoch"):
             self.move_dual("nu", record[self.constrained] - self.rho, self.dual_lr)
+
+    def _moves_every(self, step: str) -> bool:
+        return self.multiplier is None and self.dual_step == step and self._epoch >= self.dual_warmup

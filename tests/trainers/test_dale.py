@@ -76,6 +76,12 @@ def test_a_multiplier_that_would_leave_the_labels_out_is_refused(toy: Any) -> No
     assert toy.trainer(DALETrainer, robust_loss="kl", multiplier=0, swapped=True)
 
 
+@pytest.mark.parametrize(("dual_step", "moves"), [("epoch", 1), ("batch", 3)])
+def test_the_multiplier_waits_for_the_warmup(toy: Any, dual_step: str, moves: int) -> None:
+    options = {"dual_start": 0.5, "dual_lr": 0.125, "rho": 0.5, "dual_step": dual_step, "dual_warmup": 2}
+    assert trajectory(toy, **options) == [0.5 + k * moves * 0.125 * 0.25 for k in (0, 0, 0, 1, 2)]
+
+
 @pytest.mark.parametrize("dual_step", ["epoch", "batch"])
 def test_a_fixed_multiplier_stays(toy: Any, dual_step: str) -> None:
     assert trajectory(toy, multiplier=0.3, dual_step=dual_step, dual_start=5.0) == [0.3] * 5
@@ -157,6 +163,7 @@ def test_a_tight_margin_raises_the_multiplier_and_a_loose_one_leaves_it_at_zero(
         ({"dual_start": "1"}, r"`dual_start` must be None or a non-negative number, got '1'"),
         ({"multiplier": -0.1}, r"`multiplier` must be None or a non-negative number, got -0\.1"),
         ({"dual_step": "step"}, r"`dual_step` must be one of 'epoch', 'batch', got 'step'"),
+        ({"dual_warmup": -1}, r"`dual_warmup` must be an integer of at least 0, got -1"),
         ({"robust_loss": "mse"}, r"`robust_loss` must be one of 'cross_entropy', 'kl', got 'mse'"),
         ({"swapped": "yes"}, r"`swapped` must be True or False, got 'yes'"),
     ],
