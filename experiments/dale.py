@@ -84,17 +84,19 @@ def _curves(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
 
 
 def _paths(rows: Rows) -> Figure:
-    """The multiplier after each epoch, of the first run of each setting."""
-    axes = new_axes(3.4)
-    shown = [same[0] for kind, curve in _curves(rows).items() if kind.startswith("DALE") for _, same in curve]
-    for number, row in enumerate(shown):
-        colour, marker = MODELS[number // len(MARGINS) % len(MODELS)]
-        values = [record["nu"] for record in row["history"]]
-        line = STROKES[number % len(STROKES)][0]
-        axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=line, marker=marker, label=_name(row))
+    """The multiplier after each epoch, of the first run of each setting: a colour a margin, a stroke a loss."""
+    axes = new_axes(4.2)
+    colours = {f"{rho:g}": colour for rho, (colour, _) in zip(MARGINS, MODELS, strict=True)}
+    kinds = [(kind, curve) for kind, curve in _curves(rows).items() if kind.startswith("DALE")]
+    for (kind, curve), (line, marker) in zip(kinds, STROKES, strict=False):
+        for rho, same in curve:
+            values = [record["nu"] for record in same[0]["history"]]
+            label = f"{kind.removeprefix('DALE, ')}, rho {rho}"
+            epochs = range(1, len(values) + 1)
+            axes.plot(epochs, values, color=colours[rho], linestyle=line, marker=marker, markersize=3, label=label)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("multiplier")
-    return whole(finish(axes, "y"))
+    axes.set_ylabel("multiplier at the end of the epoch")
+    return whole(finish(axes, "y", ncols=2))
 
 
 def relations(rows: Rows) -> Iterator[Relation]:

@@ -228,10 +228,9 @@ def _scatter(models: Models, estimate: str, x: str, y: str) -> Figure:
             axes.plot(*zip(*values, strict=True), color=colour, marker=marker, linestyle="none", label=name)
         for read in shown:
             text = read["method"]
-            axes.annotate(text, (read[x], read[y]), textcoords="offset points", xytext=(4, 2), fontsize=5)
-    axes.plot([], [], linestyle="none", label=f"rho {_rho(models, x, y)}")
+            axes.annotate(text, (read[x], read[y]), textcoords="offset points", xytext=(4, 2), fontsize=5, alpha=0.8)
     unit = {"vulnerability": "representation vulnerability (nats)", "worst case": "worst-case information (nats)"}
-    axes.set_xlabel(f"{unit[x]}: {estimate}")
+    axes.set_xlabel(f"{unit[x]}\n{estimate}; rho {_rho(models, x, y)}")
     axes.set_ylabel("adversarial gap (points)" if y == "gap" else "accuracy under AutoAttack (%)")
     return whole(finish(axes, "y", ncols=3))
 

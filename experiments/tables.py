@@ -47,7 +47,7 @@ class Contrast:
     @property
     def positive(self) -> bool | None:
         """Whether it is at least 0; None within two standard errors of it."""
-        return None if abs(self.value) < 2 * self.error else self.value >= 0
+        return None if abs(self.value) <= 2 * self.error else self.value > 0
 
     def __str__(self) -> str:
         return f"{self.value:+.1f} ± {self.error:.1f}"
