@@ -30,6 +30,9 @@ cause below the table; where the interval holds the goal, these rounds cannot te
 measures all of it anew, and a part with `groups='[steps,attacks]'`; the numbers, and more of them, lie in
 `benchmarks/results/`, from which this page is drawn.
 
+To save time ResNet-18 takes batches of 16, not 128, and all threads only; critics, the metric and streams take one
+thread only; perturbations as strong as the published ones were made for three seeds, and each stream was run once.
+
 The C library gives memory back between steps and asks for it anew, which hits now one variant, now another; but for the
 memory of the table on samples and classes this is switched off for all alike.
 """

@@ -50,7 +50,7 @@ def main(
         data: Data set.
         data_dir: Folder of torchvision's files.
         download: Let torchvision download them where they are missing.
-        quick: The smallest sizes on scikit-learn's digits: minutes.
+        quick: The smallest sizes on scikit-learn's digits: minutes, for figures12 most of an hour.
         plan: Sizes: narrow networks on a part of the images for a CPU, or the published ones for a GPU.
         seeds: Training runs of each row, in place of the plan's.
         device: Where to compute.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,7 +55,7 @@ def section(rows: Rows) -> str:
             [getattr(unit, quantity).value for unit in profile.units] for quantity in ("normal", "vulnerability")
         )
         low, middle, high = np.quantile(drop, (0.1, 0.5, 0.9))
-        share = _lost_share(row)
+        share, _ = _lost_share(row)
         spread = f"{low:.2f}, {middle:.2f}, {high:.2f}"
         lines.append([row["setting"]["method"], str(len(drop)), f"{np.median(normal):.2f}", spread, f"{share:.2f}"])
     head = ["model", "units", "median normal information", "vulnerability: deciles 1, 5, 9", "lost share"]
@@ -63,20 +64,26 @@ def section(rows: Rows) -> str:
 
 def relations(rows: Rows) -> Iterator[Relation]:
     """That the units of robust models lose a smaller share of their information than those of the standard one."""
-    share = {row["setting"]["method"]: _lost_share(row) for row in rows}
+    found = {row["setting"]["method"]: _lost_share(row) for row in rows}
     for name in ("Madry", "MIMAE"):
-        if {"standard", name} <= share.keys():
+        if {"standard", name} <= found.keys():
+            (ours, error), (theirs, their_error) = found[name], found["standard"]
+            apart = math.hypot(error, their_error)
             yield Relation(
                 f"the second layer's units lose a smaller share of their information under {name} than under standard "
                 "training",
-                f"{share[name]:.2f} against {share['standard']:.2f}, means over units, one training run each",
-                share[name] < share["standard"],
+                f"{ours:.2f} against {theirs:.2f}, the difference ± {apart:.2f} over units, one training run each",
+                None if abs(ours - theirs) <= 2 * apart else ours < theirs,
             )
 
 
-def _lost_share(row: Row) -> float:
+def _lost_share(row: Row) -> tuple[float, float]:
+    """Share of their information that the units lose together, and its standard error over units."""
     units = FeatureProfile.from_dict(row["measure"]["features"]).units
-    return sum(unit.vulnerability.value for unit in units) / max(sum(unit.normal.value for unit in units), 1e-12)
+    lost, had = (np.array([getattr(unit, what).value for unit in units]) for what in ("vulnerability", "normal"))
+    share = lost.sum() / max(had.sum(), 1e-12)
+    error = np.std(lost - share * had, ddof=1) / math.sqrt(len(units)) / max(had.mean(), 1e-12)
+    return float(share), float(error)
 
 
 def figures(rows: Rows) -> dict[str, Figure]:

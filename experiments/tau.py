@@ -122,9 +122,9 @@ def relations(rows: Rows) -> Iterator[Relation]:
             read = fmean(READINGS[reading](row) for row in encoders)
             slack = reading == "in training" and ended < 0.01 and read <= tau
             yield Relation(
-                f"{name}: the vulnerability read {reading} is within a fifth of tau",
+                f"{name}: the vulnerability read {reading} is within 0.1 nats of tau",
                 f"{read:.2f}, beta {ended:.2f}{', slack' if slack else ''}",
-                None if slack else abs(read - tau) <= 0.2 * tau,
+                None if slack else abs(read - tau) <= 0.1,
             )
     heads = [(name, rows) for name, _, rows in _settings(rows) if rows and name.startswith("tau")]
     for (least, tight), (most, loose) in pairwise(heads):

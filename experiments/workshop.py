@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
-from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
@@ -145,9 +144,10 @@ class Workshop:
     def _attack(self, recipe: Recipe, classifier: PyTorchClassifier) -> EvasionAttack:
         """Equal radius, steps and starts for all methods."""
         eps = recipe.radius * self.samples.eps
-        common = {"eps": eps, "eps_step": eps / 4, "max_iter": self.plan.max_iter, "num_random_init": 1}
+        plan = self.plan
         if recipe.sampling is None:
-            return ProjectedGradientDescentPyTorch(classifier, **common, verbose=False)
+            return pgd(classifier, math.inf, eps, max_iter=plan.max_iter, batch_size=plan.batch_size)
+        common = {"eps": eps, "eps_step": eps / 4, "max_iter": plan.max_iter, "num_random_init": 1}
         return LangevinMonteCarlo(classifier, **{**common, **recipe.sampling}, verbose=False)
 
     def _course(self, recipe: Recipe, classifier: PyTorchClassifier, history: list[dict[str, Any]]) -> dict[str, Any]:

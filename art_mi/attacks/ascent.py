@@ -51,7 +51,7 @@ def ascend(
         with torch.no_grad():
             grad = grad if mask is None else grad.masked_fill(mask == 0, 0)
             if move is None:
-                x_adv = x_adv.add_(ball.steepest(grad, x_adv), alpha=size)
+                x_adv = torch.add(x_adv, ball.steepest(grad, x_adv), alpha=size)  # not in place: objectives may keep it
             else:
                 x_adv = x_adv + move(grad, x_adv, size)
             x_adv = project(_masked(x_adv, mask, x))

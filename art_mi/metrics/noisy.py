@@ -114,15 +114,14 @@ def noise_for(problem: Problem, z: Tensor, nats: float | None = None) -> float:
     """The noise through which representations of clean inputs say so much.
 
     Without noise they say log n where no two of the n samples are equal, whatever their width and scale. Half of that,
-    neither that ceiling nor the noise hides what an attack takes away. Where each starts with as much, representations
-    of different layers or networks are comparable. Half is found from a few samples' mixtures over all, within a few
-    per cent.
+    neither that ceiling nor the noise hides what an attack takes away, and layers are comparable: each starts with as
+    much. Half is found from a few samples' mixtures over all, within a few per cent.
 
     :param problem: Gives the seed.
     :param z: Representations `(n, d)` of the clean inputs.
     :param nats: What they are to say, in nats; by default half of what they say without noise.
     :return: Standard deviation in the units of the representation.
-    :raises ValueError: If they do not say as much without noise.
+    :raises ValueError: If they do not say as much without noise, or say more through any.
     """
     generator = torch.Generator(z.device).manual_seed(problem.random_state)
     scale = overall_std(z)
@@ -138,8 +137,11 @@ def noise_for(problem: Problem, z: Tensor, nats: float | None = None) -> float:
 
     most = information(-LOG_LEVELS)
     wanted = most / 2 if nats is None else nats
-    if wanted >= most:
-        raise ValueError(f"`noise_nats` must be below the {most:.3g} nats said without noise, got {nats}.")
+    least = max(0.0, information(LOG_LEVELS))
+    if not least < wanted < most:
+        raise ValueError(
+            f"`noise_nats` must be above {least:.1g} and below the {most:.3g} nats said without noise, got {nats}."
+        )
     log_level: float = brentq(lambda level: information(level) - wanted, -LOG_LEVELS, LOG_LEVELS, xtol=1e-3)
     return math.exp(log_level) * scale
 

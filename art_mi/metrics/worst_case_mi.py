@@ -81,8 +81,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :param noise_std: Noise level of `"noisy"` relative to the clean representation's overall standard deviation; a
             sequence gives a sweep, its first level being the headline.
         :param noise_nats: Choose the noise level, in place of `noise_std`, so that the clean representation says that
-            many nats: for comparisons between networks, which a noise relative to the scale of their representations
-            would not treat alike. Half the log of the number of classes hides what is known beyond the class.
+            many nats, and networks start alike. Half the log of the number of classes hides much of what is known
+            beyond the class. Over networks of digits that ordered robustness no better than the default did.
         :param noise: `"gaussian"` or `"uniform"`, the noise of `"noisy"`.
         :param codes: Codes of `"quantised"`: `"argmax"`, `"sign"` or a callable from `(n, d)` to integers `(n,)` or
             `(n, k)`.

@@ -159,6 +159,19 @@ def test_a_gradient_that_is_not_a_number_leaves_its_sample_where_it_is(norm: flo
     torch.testing.assert_close(x_adv, torch.tensor([[0.0], [0.5]]))
 
 
+def test_an_objective_may_keep_what_it_was_asked_about() -> None:
+    kept: list[Tensor] = []
+    copies: list[Tensor] = []
+
+    def keeping(x_adv: Tensor) -> Tensor:
+        kept.append(x_adv)
+        copies.append(x_adv.detach().clone())
+        return linear(x_adv)
+
+    ascend(keeping, inputs(), NormBall(math.inf, 0.3), eps_step=0.1, max_iter=3)
+    assert all(torch.equal(one, other) for one, other in zip(kept, copies, strict=True))
+
+
 @pytest.mark.parametrize("norm", [math.inf, 2, 1])
 def test_a_move_takes_the_place_of_the_steepest_step(norm: float) -> None:
     x, ball = inputs(), NormBall(norm, 0.3, (0.0, 1.0))

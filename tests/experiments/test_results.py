@@ -188,6 +188,19 @@ def test_the_command_takes_files_in_every_format(data: str, tmp_path: Path, monk
     assert (out / record.file).read_bytes() == before
 
 
+@pytest.mark.slow
+def test_two_workers_find_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PLANS, "quick", TINY)
+    monkeypatch.setattr(mimae, "recipes", lambda seed: iter([Recipe("MIMAE", seed=seed), Recipe("Madry", seed=seed)]))
+    found = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        assert main("mimae", quick=True, seeds=1, workers=workers, runs=folder / "runs", out=folder) == 0
+        rows = Record.read(folder / "mimae-digits-quick.json").rows
+        found.append([(row["setting"]["method"], row["last"], row["best"]) for row in rows])
+    assert found[0] == found[1]
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(SystemExit, match=r"`name` must be one of table1, .* got 'table9'"):
         main("table9")

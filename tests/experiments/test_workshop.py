@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from art_mi.datasets import load
-from art_mi.trainers import MadryPGDTrainer, StandardTrainer, StepTrainer
+from art_mi.trainers import MadryPGDTrainer, StepTrainer
 from experiments.networks import encoder
 from experiments.plan import PLANS, Samples
 from experiments.recipe import METHODS, Recipe
@@ -172,8 +172,3 @@ def test_samples_are_disjoint_and_the_same_in_every_plan() -> None:
     assert not train & validation
     assert np.array_equal(samples.train[0][:100], fewer.train[0])
     assert np.array_equal(samples.test[1], fewer.test[1])
-
-
-def test_the_clean_trainer_runs_without_attack_steps(tmp_path: Path) -> None:
-    made = workshop(tmp_path, nb_epochs=1)
-    assert isinstance(made._trainer(Recipe("standard"), made._classifier(Recipe("standard"))), StandardTrainer)

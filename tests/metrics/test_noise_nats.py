@@ -61,6 +61,8 @@ def test_a_loader_in_chunks_takes_the_level_of_its_first() -> None:
 
 
 def test_more_than_the_samples_tell_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`noise_nats` must be below the 0\.693 nats said without noise, got 0\.7"):
+    with pytest.raises(ValueError, match=r"`noise_nats` must be above .* and below the 0\.693 nats said .*, got 0\.7"):
         measured(linear([[1.0], [0.0]]), two_points(), 0.7)
+    with pytest.raises(ValueError, match=r"`noise_nats` must be above .*, got 1e-15"):
+        measured(linear([[1.0], [0.0]]), two_points(), 1e-15)
     assert measured(linear([[1.0], [0.0]]), two_points(), 0.68).normal.value < math.log(2)
