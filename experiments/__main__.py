@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
-import multiprocessing
-import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from jsonargparse import auto_cli
 from tqdm.auto import tqdm
 
-from art_mi.datasets import load
 from experiments import EXPERIMENTS
 from experiments.page import PAGE, draw, kept, page
-from experiments.plan import PLANS, Plan, Samples
+from experiments.plan import PLANS, Plan
 from experiments.recipe import Recipe
 from experiments.record import RESULTS, Record, plain
-from experiments.workshop import Measure, Workshop
+from experiments.workers import quiet, rows, workshop
 
 Data = Literal["digits", "mnist", "fashion-mnist", "svhn", "cifar10"]
 
@@ -67,12 +60,12 @@ def main(
     chosen = PLANS[plan]
     module = importlib.import_module(f"experiments.{name}")
     recipes = [recipe for seed in range(seeds or chosen.nb_seeds) for recipe in module.recipes(seed)]
-    workshop = partial(_workshop, chosen, data, data_dir, download, runs / data, device)
+    opened = partial(workshop, chosen, data, data_dir, download, runs / data, device)
     found = _before(out, Record.of(name, data, chosen, (), 0), [_key(recipe, chosen) for recipe in recipes])
-    for number, row in tqdm(_rows(workshop, module.measure, recipes, workers), total=len(recipes), desc=name):
+    for number, row in tqdm(rows(opened, module.measure, recipes, workers), total=len(recipes), desc=name):
         found[number] = row
-        rows = [found[known] for known in sorted(found)]
-        Record.of(name, data, chosen, rows, len(recipes) - len(rows)).write(out)
+        so_far = [found[known] for known in sorted(found)]
+        Record.of(name, data, chosen, so_far, len(recipes) - len(so_far)).write(out)
     return _drawn() if out == RESULTS else 0
 
 
@@ -95,40 +88,6 @@ def _before(out: Path, record: Record, keys: Sequence[str]) -> dict[int, Mapping
     return {number: by_key[key] for number, key in enumerate(keys) if key in by_key}
 
 
-def _workshop(plan: Plan, data: str, data_dir: Path, download: bool, folder: Path, device: str) -> Workshop:
-    return Workshop(plan, Samples.of(load(data, data_dir, download=download), plan), folder, device)
-
-
-def _rows(
-    workshop: Callable[[], Workshop], measure: Measure | None, recipes: Sequence[Recipe], workers: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with their numbers, in the order in which they are finished."""
-    if workers == 1:
-        made = workshop()
-        yield from ((number, made.row(recipe, measure)) for number, recipe in enumerate(recipes))
-        return
-    spawn = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(threads, workshop)) as pool:
-        futures = {pool.submit(_row, recipe, measure): number for number, recipe in enumerate(recipes)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-
-
-_OF_WORKER: list[Workshop] = []
-
-
-def _begin(threads: int, workshop: Callable[[], Workshop]) -> None:
-    """What a worker does once."""
-    torch.set_num_threads(threads)
-    _quiet()
-    _OF_WORKER.append(workshop())
-
-
-def _row(recipe: Recipe, measure: Measure | None) -> dict[str, Any]:
-    return _OF_WORKER[0].row(recipe, measure)
-
-
 def _typed(argument: str) -> str:
     """Options with dashes, and switches without a value."""
     name, equals, value = argument.partition("=")
@@ -137,11 +96,6 @@ def _typed(argument: str) -> str:
     return (f"--{name[2:].replace('-', '_')}" if name.startswith("--") else name) + equals + value
 
 
-def _quiet() -> None:
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-
-
 if __name__ == "__main__":
-    _quiet()
+    quiet()
     sys.exit(auto_cli(main, args=list(map(_typed, sys.argv[1:])), as_positional=True))

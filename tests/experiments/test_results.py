@@ -188,17 +188,35 @@ def test_the_command_takes_files_in_every_format(data: str, tmp_path: Path, monk
     assert (out / record.file).read_bytes() == before
 
 
+COMMAND = """
+import runpy, sys
+from experiments import mimae
+from experiments.plan import PLANS
+from experiments.recipe import Recipe
+from tests.experiments.test_results import TINY
+PLANS["quick"] = TINY
+mimae.recipes = lambda seed: iter([Recipe("MIMAE", seed=seed), Recipe("Madry", seed=seed)])
+sys.argv = ["experiments", "mimae", "--quick", "--seeds", "1", *sys.argv[1:]]
+runpy.run_module("experiments", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.mark.slow
-def test_two_workers_find_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PLANS, "quick", TINY)
-    monkeypatch.setattr(mimae, "recipes", lambda seed: iter([Recipe("MIMAE", seed=seed), Recipe("Madry", seed=seed)]))
+def test_two_workers_of_the_command_find_what_one_does(tmp_path: Path) -> None:
     found = []
-    for workers in (1, 2):
-        folder = tmp_path / str(workers)
-        assert main("mimae", quick=True, seeds=1, workers=workers, runs=folder / "runs", out=folder) == 0
+    for workers in ("1", "2"):
+        folder = tmp_path / workers
+        options = ["--workers", workers, "--runs", str(folder / "runs"), "--out", str(folder)]
+        called([sys.executable, "-c", COMMAND, *options], tmp_path)
         rows = Record.read(folder / "mimae-digits-quick.json").rows
         found.append([(row["setting"]["method"], row["last"], row["best"]) for row in rows])
     assert found[0] == found[1]
+
+
+def called(command: list[str], folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_unknown_names_are_refused() -> None:
@@ -209,10 +227,8 @@ def test_unknown_names_are_refused() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_quick_variant_runs(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments", name, "--quick", "--runs", str(tmp_path / "runs"), "--out", "out"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    options = ["--quick", "--workers", "2", "--runs", "runs", "--out", "out"]
+    called([sys.executable, "-m", "experiments", name, *options], tmp_path)
     record = Record.read(tmp_path / "out" / f"{name}-digits-quick.json")
     assert not record.missing
     assert not [row for row in record.rows if "failed" in row]
