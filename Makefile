@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench demo test test-long lint
+.PHONY: bench demo docs test test-long lint
 
 # Reinstalls only when setup.cfg changes.
 .venv/installed: setup.cfg pyproject.toml
@@ -15,6 +15,9 @@ bench: .venv/installed
 
 demo: .venv/installed
 	$(BIN)/art-mi demo
+
+docs: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --jobs auto docs docs/_build/html
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
