@@ -51,4 +51,5 @@ def _public() -> set[str]:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("env-updated", _undocumented)
+    app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True  # it only adds static files, but does not say so
     return {"parallel_read_safe": True}
