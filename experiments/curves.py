@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from art_mi.report.plots.canvas import MODELS, finish, new_axes
-from experiments.tables import Rows, accuracy, contrast, mean
+from experiments.tables import Contrast, Rows, accuracy, contrast, mean
 
 Curve = Sequence[tuple[str, Rows]]  # settings with their rows
 
@@ -47,49 +46,48 @@ def whole(axes: Axes) -> Figure:
 class Lead:
     """Where one curve is least above another.
 
-    :param points: By how many points.
-    :param error: Standard error of such a difference, that of the corner with the largest.
+    :param points: Their difference there.
     :param overlap: The clean accuracies that both have, in per cent.
     """
 
-    points: float
-    error: float
+    points: Contrast
     overlap: tuple[float, float]
 
     @property
     def holds(self) -> bool | None:
         """Whether it is above everywhere; None within two standard errors."""
-        return None if abs(self.points) < 2 * self.error else self.points >= 0
+        return self.points.positive
 
     def __str__(self) -> str:
         low, high = self.overlap
-        return f"least lead {self.points:+.1f} ± {self.error:.1f} points, over {low:.1f} to {high:.1f} % clean"
+        return f"least lead {self.points} points, over {low:.1f} to {high:.1f} % clean"
 
 
 def least_lead(ours: Curve, theirs: Curve) -> Lead | None:
     """Least difference of two curves of means under AutoAttack, over the clean accuracies that both have.
 
-    The least of several differences errs low.
+    Between two settings a curve is straight, so that a difference is a weighted sum of accuracies on the same images.
+    The least of several differences errs low, and the clean accuracies are taken as they were measured.
 
     :param ours: Settings of one method.
     :param theirs: Of another.
     :return: None where they share no clean accuracy.
     """
-    one, other = (sorted((mean(rows, "clean"), mean(rows, "AutoAttack")) for _, rows in c) for c in (ours, theirs))
-    corners = sorted({x for x, _ in (*one, *other)})
-    leads = {
-        x: first - second
-        for x in corners
-        if (first := _at(one, x)) is not None and (second := _at(other, x)) is not None
-    }
+    one, other = (sorted(((mean(rows, "clean"), rows) for _, rows in c), key=lambda p: p[0]) for c in (ours, theirs))
+    leads = {}
+    for x in sorted({x for x, _ in (*one, *other)}):
+        ahead, behind = _at(one, x), _at(other, x)
+        if ahead and behind:
+            leads[x] = contrast([*ahead, *((-weight, rows) for weight, rows in behind)], "AutoAttack")
     if not leads:
         return None
-    errors = [[contrast([(1, rows)], "AutoAttack").error for _, rows in curve] for curve in (ours, theirs)]
-    return Lead(min(leads.values()), math.hypot(*map(max, errors)), (min(leads), max(leads)))
+    return Lead(min(leads.values(), key=lambda lead: lead.value), (min(leads), max(leads)))
 
 
-def _at(curve: Sequence[tuple[float, float]], x: float) -> float | None:
+def _at(curve: Sequence[tuple[float, Rows]], x: float) -> list[tuple[float, Rows]]:
+    """The settings on both sides of a clean accuracy with their weights there; none where the curve does not reach."""
     for (left, low), (right, high) in pairwise(curve):
         if left <= x <= right:
-            return low if left == right else low + (high - low) * (x - left) / (right - left)
-    return None
+            t = 0.0 if left == right else (x - left) / (right - left)
+            return [(1 - t, low), (t, high)]
+    return []

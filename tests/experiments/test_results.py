@@ -120,14 +120,21 @@ def test_correlations_are_scipys() -> None:
 
 
 def test_the_least_lead_is_where_curves_overlap() -> None:
-    """Ours falls from 50 at 80 to 40 at 90, theirs from 46 at 85 to 36 at 95: 45 - 46 at 85, 40 - 41 at 90."""
+    """Ours falls from 50 at 80 to 40 at 90, theirs from 46 at 85 to 36 at 95: 45 - 46 at 85, 40 - 41 at 90.
+
+    At either of 100 images 4 lead by half and 6 trail by half, of variance (10 / 4 - 1 / 100) / 99.
+    """
     ours = [("a", [row(0.8, 0.5)]), ("b", [row(0.9, 0.4)])]
     theirs = [("c", [row(0.85, 0.46)]), ("d", [row(0.95, 0.36)])]
     lead = least_lead(ours, theirs)
     assert lead is not None
-    assert (lead.points, lead.overlap) == (pytest.approx(-1.0), (85.0, 90.0))
-    assert lead.error == pytest.approx(math.hypot(*(100 * math.sqrt(p * (1 - p) / 99) for p in (0.5, 0.46))), rel=0.01)
+    assert (lead.points.value, lead.overlap) == (pytest.approx(-1.0), (85.0, 90.0))
+    assert lead.points.error == pytest.approx(10 * math.sqrt((10 / 4 - 1 / 100) / 99))
     assert lead.holds is None
+    far = [("c", [row(0.85, 0.7)]), ("d", [row(0.95, 0.6)])]
+    below = least_lead(ours, far)
+    assert below is not None
+    assert below.holds is False
     assert least_lead(ours, [("e", [row(0.95, 0.3)]), ("f", [row(0.97, 0.2)])]) is None
 
 
