@@ -23,8 +23,9 @@ training runs ± their standard deviation, with the 95 % Wilson interval of that
 ART's, AutoAttack that of the package pyautoattack in its standard version, on fewer images. `best` is the epoch of
 highest accuracy under PGD-20 on held-out training images. Claims are held against differences image by image, of last
 checkpoints, with a standard error over images and training runs; within two of them a claim is undecided. Claims about
-nats, losses and ranks are held against the numbers shown, one training run each where no other number is given. The
-files lie in `experiments/results/`, from which this page is drawn.
+nats, losses and ranks are held against the numbers shown, one training run each where no other number is given.
+Seconds an epoch, validation included, are of one worker on a machine that did other work beside: no measure of speed.
+The files lie in `experiments/results/`, from which this page is drawn.
 """
 
 
