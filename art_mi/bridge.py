@@ -1,10 +1,12 @@
 """The border with ART: what comes in is checked and becomes tensors, and a classifier leaves as it came.
 
-ART's public attributes only: `model`, `device`, `clip_values`, `nb_classes`, `input_shape`, `preprocessing_operations`.
+ART's public attributes only: `model`, `device`, `clip_values`, `nb_classes`, `input_shape`, `preprocessing_operations`,
+`postprocessing_defences`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -32,6 +34,7 @@ def check_classifier(classifier: Any) -> None:
     :param classifier: Anything.
     :raises TypeError: If it is not an ART `PyTorchClassifier`.
     :raises ValueError: If one of its preprocessing steps works on numpy arrays only.
+    :warns UserWarning: If it postprocesses predictions, of which representations, gradients and training know nothing.
     """
     if not isinstance(classifier, PyTorchClassifier):
         raise TypeError(f"`classifier` must be an ART PyTorchClassifier, got {type(classifier).__name__}.")
@@ -40,6 +43,13 @@ def check_classifier(classifier: Any) -> None:
             raise ValueError(
                 f"`classifier` must preprocess with PyTorch preprocessors so that gradients pass through them, got "
                 f"{type(operation).__name__}. Use its PyTorch counterpart, or move the step into the model."
+            )
+    for defence in classifier.postprocessing_defences or ():
+        if defence.apply_predict:
+            warnings.warn(
+                f"`classifier` postprocesses its predictions, which is left out of what is measured and trained, got "
+                f"{type(defence).__name__}.",
+                stacklevel=3,
             )
 
 

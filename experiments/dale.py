@@ -115,7 +115,7 @@ def relations(rows: Rows) -> Iterator[Relation]:
     yield Relation(
         "the constraint is held in the last epoch: a clean loss of at most 0.05 above the margin",
         f"{len(every) - len(missed)} of {len(every)} training runs",
-        not missed,
+        not missed if every else None,
     )
     still = [row for row in rows if _at_noise(row, STILL)]
     for name, sampling in NOISES.items():

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from art.defences.postprocessor import HighConfidence
 from art.defences.preprocessor import SpatialSmoothing
 from art.estimators.classification import PyTorchClassifier
 from art.preprocessing.standardisation_mean_std import StandardisationMeanStdPyTorch
@@ -77,6 +78,12 @@ def test_a_model_that_begins_with_a_step_in_place_leaves_its_inputs_alone() -> N
         outputs(classifier, x)
     assert torch.equal(x, vectors())
     outputs(classifier, x.requires_grad_()).sum().backward()
+
+
+def test_postprocessing_that_is_left_out_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="postprocesses its predictions, which is left out .*HighConfidence"):
+        check_classifier(linear(postprocessing_defences=HighConfidence()))
+    check_classifier(linear(postprocessing_defences=HighConfidence(apply_fit=True, apply_predict=False)))
 
 
 def test_preprocessing_that_no_gradient_passes_is_refused() -> None:
