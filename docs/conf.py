@@ -1,6 +1,7 @@
 """How the documentation is built: `make docs`, without a network and with warnings as errors."""
 
 import inspect
+import os
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -8,6 +9,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 import art_mi
+
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm asks notebooks for widgets
 
 project = "art_mi"
 author = "the authors of art_mi"
