@@ -1,7 +1,6 @@
 """How the documentation is built: `make docs`, without a network and with warnings as errors."""
 
 import inspect
-import os
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -9,8 +8,6 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 import art_mi
-
-os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm asks notebooks for widgets
 
 project = "art_mi"
 author = "the authors of art_mi"
@@ -23,10 +20,10 @@ html_title = f"art_mi {release}"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
+nb_merge_streams = True
 nb_execution_mode = "cache"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
-nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
