@@ -24,6 +24,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+nb_merge_streams = True  # lines printed one by one make one box
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
