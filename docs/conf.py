@@ -14,7 +14,8 @@ author = "the authors of art_mi"
 version = release = art_mi.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx-mathjax-offline"]
-exclude_patterns = ["_build", "examples/*.ipynb", "examples/*.py"]  # notebooks are read from their Markdown halves
+# Notebooks are read from their Markdown halves
+exclude_patterns = ["_build", "examples/*.ipynb", "examples/*.py", "examples/README.md"]
 html_theme = "furo"
 html_title = f"art_mi {release}"
 
@@ -24,6 +25,7 @@ nb_merge_streams = True
 nb_execution_mode = "cache"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+nb_merge_streams = True  # lines printed one by one make one box
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
