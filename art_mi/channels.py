@@ -19,7 +19,7 @@ from torch import Tensor
 def gaussian_parts(z: Tensor, draws: Iterable[Tensor], nb_rows: int | None = None) -> tuple[Tensor, list[Tensor]]:
     """The log density ratios of a channel that adds standard normal noise, in a part for all draws and one for each.
 
-    log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i) = -|z_i - z_j|^2 / 2 - (z_i - z_j) e_i: still + tilt(e). Opposite
+    `log p(z_i + e_i | x_j) - log p(z_i + e_i | x_i) = -|z_i - z_j|^2 / 2 - (z_i - z_j) e_i`: still + tilt(e). Opposite
     draws have opposite tilts, and noise s times as strong divides still by s^2 and tilt by s.
 
     :param z: Representations in units of the noise's standard deviation, shape `(n, d)`.
@@ -161,7 +161,10 @@ class Moments:
 
     @classmethod
     def of(cls, z: Tensor) -> Moments:
-        """Those of representations `(n, d)`."""
+        """Those of representations `(n, d)`.
+
+        :param z: Representations of shape `(n, d)`.
+        """
         z = z.double()
         return cls(len(z), z.mean(0), z.var(0, correction=0))
 

@@ -117,7 +117,7 @@ def two_point_gaussian_information(t: float) -> float:
     """Information J(t) of a fair sign sent at distance t through unit Gaussian noise: Z = +-t + N(0, 1).
 
     J(t) = log 2 - E[log(1 + exp(-2 t (t + N)))], increasing from 0 to log 2. The worst case of Z = w.X + s N with
-    X = +-mu, when every point may move r = eps ||w||_q along the channel, is J((m - r)_+ / s) with m = |w.mu|.
+    X = +-mu, when every point may move r = eps ||w||_q along the channel, is `J((m - r)_+ / s)` with `m = |w.mu|`.
 
     :param t: Half the distance of the two points in noise standard deviations; its sign does not matter.
     :return: Information in nats.
@@ -132,9 +132,9 @@ def two_point_gaussian_information(t: float) -> float:
 
 
 def two_point_uniform_information(m: float, h: float) -> float:
-    """Information of a fair sign at distance m through uniform noise: Z = +-m + U(-h, h), log 2 min(1, |m| / h).
+    """Information of a fair sign at distance m through uniform noise: Z = +-m + U(-h, h): `log 2 min(1, |m| / h)`.
 
-    Its worst case under a reach r along the channel is the same formula at (m - r)_+.
+    Its worst case under a reach r along the channel is the same formula at `(m - r)_+`.
 
     :param m: Half the distance of the two points.
     :param h: Half-width of the noise, positive.
@@ -173,7 +173,15 @@ def zero_inflated_poisson_information(p: float) -> float:
 
 @dataclass(frozen=True)
 class SignWorstCase:
-    """Exact information of a sign representation, clean and worst case, in nats, with the risks of the sign itself."""
+    """Exact information of a sign representation, clean and worst case, in nats, with the risks of the sign itself.
+
+    :param normal: Information of the sign on clean inputs.
+    :param worst_case: Least information that an attacker can leave.
+    :param vulnerability: Their difference.
+    :param risk: Probability that the sign is not y.
+    :param adversarial_risk: Probability that an attacker can make it so.
+    :param adversarial_gap: Their difference.
+    """
 
     normal: float
     worst_case: float
@@ -186,7 +194,7 @@ class SignWorstCase:
 def linear_sign_worst_case(m: float, s: float, reach: float, *, bias: float = 0.0) -> SignWorstCase:
     """Exact worst-case information of g = sgn(w.x + b) under y = +-1 fair, x ~ N(y theta, Sigma).
 
-    Points with |w.x + b| within the reach are free, all others fixed, so P(g = +1) ranges over an interval; H2 is
+    Points with `|w.x + b|` within the reach are free, all others fixed, so P(g = +1) ranges over an interval; H2 is
     concave, so the least entropy is at one of its ends.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (model 3.1 and theorem 3.2, whose printed limits are swapped)
@@ -217,8 +225,8 @@ def linear_sign_worst_case(m: float, s: float, reach: float, *, bias: float = 0.
 def empirical_sign_worst_case(scores: ArrayLike, reach: ArrayLike) -> float:
     """Exact least entropy of sgn(score) over a finite sample whose i-th score can move by `reach[i]`.
 
-    For an l_inf attack inside a box the reach of a point is sum_j |w_j| min(eps, distance to the face of the box in
-    the helpful direction), which the caller works out.
+    For an l_inf attack inside a box the reach of a point is `sum_j |w_j| min(eps, r_j)`, r_j its distance to the face
+    of the box in the helpful direction, which the caller works out.
 
     :param scores: Values w.x + b of shape `(n,)`; sgn(0) = +1.
     :param reach: Non-negative reach towards the other sign, scalar or of shape `(n,)`.

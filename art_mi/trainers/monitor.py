@@ -33,7 +33,11 @@ class RVMonitor:
         self.x, self.every = x, every
 
     def __call__(self, trainer: StepTrainer, record: dict[str, Any]) -> None:
-        """Add `normal_information`, `worst_case_information` and `vulnerability` to the record."""
+        """Add `normal_information`, `worst_case_information` and `vulnerability` to the record.
+
+        :param trainer: What is being trained.
+        :param record: Record of the epoch.
+        """
         if record["epoch"] % self.every == 0:
             result = self.estimator.evaluate(trainer.classifier, self.x)
             record["normal_information"] = result.normal.value
@@ -55,7 +59,11 @@ class TensorBoard:
         self.writer = SummaryWriter(str(folder))
 
     def __call__(self, trainer: StepTrainer, record: dict[str, Any]) -> None:
-        """Write one record."""
+        """Write one record.
+
+        :param trainer: What is being trained.
+        :param record: Record of the epoch.
+        """
         if trainer.fabric.is_global_zero:
             for name, value in record.items():
                 if isinstance(value, int | float) and name != "epoch":
