@@ -28,7 +28,8 @@ def faults(source: str) -> list[str]:
     """What is undocumented or stale in the public functions, classes and methods of a module."""
     found = []
     for name, given, text in _public(ast.parse(source)):
-        documented = re.findall(r":param (\w+):", text) + re.findall(r"(?m)^ {4}\**(\w+):", text.partition("Args:\n")[2])
+        arguments = re.findall(r"(?m)^ {4}\**(\w+):", text.partition("Args:\n")[2])
+        documented = re.findall(r":param (\w+):", text) + arguments
         found += [f"{name}: `{p}` is not documented" for p in given if p not in documented]
         found += [f"{name}: `{p}` is documented, but no parameter" for p in documented if p not in given]
         found += [f"{name}: `{p}` is documented twice" for p in set(documented) if documented.count(p) > 1]

@@ -41,6 +41,20 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     A subclass says in :meth:`step` what the loss of a batch is; the classifier's own `loss` is not used. Beside the
     classifier's optimizer it may bring `modules` (critics) with `optimizers` of their own, and `duals`, tensors that
     :meth:`after_step` or :meth:`after_epoch` move; all of them are checkpointed.
+
+    Given an ART `classifier`, an `attack` on it, inputs `x` and labels `y`:
+
+    >>> from torch.nn.functional import cross_entropy
+    >>> from art_mi.trainers import StepTrainer
+    >>> class HalfAdversarialTrainer(StepTrainer):
+    ...     def step(self, x, y):
+    ...         losses = [cross_entropy(self.forward(inputs), y) for inputs in (x, self.craft(x, y))]
+    ...         return {"loss": sum(losses) / 2}
+    ...
+    >>> trainer = HalfAdversarialTrainer(classifier, attack, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=1)
+    >>> len(trainer.history)
+    1
     """
 
     needs_attack = True

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 class RVMonitor:
     """Records normal information, worst-case information and representation vulnerability every few epochs.
 
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi.trainers import RVMonitor, StandardTrainer
+    >>> trainer = StandardTrainer(classifier, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=2, callbacks=[RVMonitor(x, every=2, eps=0.1, max_iter=5)])
+    >>> ["vulnerability" in record for record in trainer.history]
+    [False, True]
+
     :param x: Raw inputs to measure on, better not the training inputs.
     :param every: Epochs between measurements.
     :param kwargs: Arguments of :class:`.WorstCaseMIEstimator`; `eps` or `attack` must be among them.
