@@ -25,6 +25,8 @@ from art_mi.results import ModelRecord, RepresentationVulnerability
 from art_mi.rules import NON_NEGATIVE, check, integer
 from art_mi.saliency import information_saliency, loss_saliency
 
+__all__ = ["assess"]
+
 PACKAGES = ("art-mi", "adversarial-robustness-toolbox", "torch", "numpy")
 
 
@@ -55,6 +57,16 @@ def assess(
     """What a robustness card shows about a classifier.
 
     An assessment that was interrupted goes on from the parts it finished when it is called again with the same `out`.
+
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi import assess
+    >>> record = assess(
+    ...     classifier, x, y, eps=0.1, attacks=["FGSM"], checks=False,
+    ...     layer_profile=False, feature_profile=False, verbose=False,
+    ... )
+    >>> record.robustness.clean.value, record.representation.method
+    (0.995, 'noisy')
 
     :param classifier: ART `PyTorchClassifier`; left as it was.
     :param x: Raw inputs `(n, *input_shape)` that it was not trained on, or a `DataLoader` of inputs and labels.

@@ -69,6 +69,15 @@ def backbone_report(
 
     | Paper link: https://arxiv.org/abs/2002.11798 (section 6.2 and theorem 3.4)
 
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi import backbone_report
+    >>> report = backbone_report(classifier, x, y, eps=0.05, layer="features", nb_epochs=1, max_iter=5, verbose=False)
+    >>> list(report.probes)
+    ['SLF', 'ALF', 'standard MLP', 'robust MLP']
+    >>> report.floor.value <= report.probes[report.best].clean.value
+    True
+
     :param encoder: Torch module that gives features `(n, d)` (more dimensions are flattened), or ART
         `PyTorchClassifier`. Its weights, buffers, modes, gradients and hooks are as before afterwards.
     :param x: Raw inputs `(n, *input_shape)`, at least 100: array, tensor or `DataLoader`.

@@ -20,6 +20,15 @@ _LARGEST_EXPONENT = 60.0
 def split_pairs(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Joint and independent pairs of a score matrix.
 
+    >>> import torch
+    >>> from art_mi.bounds import split_pairs
+    >>> positives, negatives = split_pairs(torch.arange(9.0).view(3, 3))
+    >>> positives
+    tensor([0., 4., 8.])
+    >>> negatives
+    tensor([[1., 2., 3.],
+            [5., 6., 7.]])
+
     :param scores: Critic scores of shape `(n, n)`, or a stack `(..., n, n)`, joint pairs on the diagonal.
     :return: The diagonal `(..., n)` and all other entries `(..., n - 1, n)`, in the order they are stored.
     :raises ValueError: If `scores` is not square with `n >= 2`.
@@ -40,6 +49,12 @@ def donsker_varadhan(scores: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/1801.04062 (equation 10)
 
+    >>> import torch
+    >>> from art_mi.bounds import donsker_varadhan
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    >>> donsker_varadhan(scores), donsker_varadhan(scores + 5)
+    (tensor(2.), tensor(2.))
+
     :param scores: Critic scores of shape `(n, n)`, or a stack `(..., n, n)`, joint pairs on the diagonal.
     :return: Scalar in nats; exactly 0 for a constant critic.
     :raises ValueError: If `scores` is not square with `n >= 2`.
@@ -57,6 +72,11 @@ def nwj(scores: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/0809.0853
 
+    >>> import torch
+    >>> from art_mi.bounds import nwj
+    >>> nwj(torch.tensor([[2.0, 0.0], [0.0, 2.0]]))
+    tensor(2.)
+
     :param scores: Critic scores of shape `(n, n)`, or a stack `(..., n, n)`, joint pairs on the diagonal.
     :return: Scalar in nats; exactly 0 for the zero critic.
     :raises ValueError: If `scores` is not square with `n >= 2`.
@@ -72,6 +92,11 @@ def info_nce(scores: Tensor) -> Tensor:
     A lower bound of low variance that never exceeds log n: saturated, hence too low, when the information is near it.
 
     | Paper link: https://arxiv.org/abs/1807.03748 (equation 4)
+
+    >>> import torch
+    >>> from art_mi.bounds import info_nce
+    >>> info_nce(100 * torch.eye(4))  # saturated at log 4
+    tensor(1.3863)
 
     :param scores: Critic scores of shape `(n, n)`, or a stack `(..., n, n)`, joint pairs on the diagonal.
     :return: Scalar in nats, at most log n; exactly 0 for a constant critic.
@@ -90,6 +115,11 @@ def jensen_shannon(scores: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/1808.06670 (equation 4)
 
+    >>> import torch
+    >>> from art_mi.bounds import jensen_shannon
+    >>> abs(float(jensen_shannon(torch.zeros(3, 3)))) < 1e-6
+    True
+
     :param scores: Critic scores of shape `(n, n)`, or a stack `(..., n, n)`, joint pairs on the diagonal.
     :return: Scalar, 0 for the zero critic up to rounding.
     :raises ValueError: If `scores` is not square with `n >= 2`.
@@ -105,6 +135,12 @@ class MovingAverageDV:
     exponential moving average over batches, kept in logarithms, which takes most of the bias of small batches away.
 
     | Paper link: https://arxiv.org/abs/1801.04062 (equation 12)
+
+    >>> import torch
+    >>> from art_mi.bounds import MovingAverageDV
+    >>> bound = MovingAverageDV(rate=0.1)
+    >>> bound(torch.tensor([[2.0, 0.0], [0.0, 2.0]]))
+    tensor(2.)
 
     :param rate: Weight of the newest batch in the average, in (0, 1].
     :raises ValueError: If `rate` is outside (0, 1].

@@ -46,11 +46,17 @@ class Critic(nn.Module):
     train_block: int = 512
 
     def x_side(self, x: Tensor) -> Tensor:
-        """What is needed of x, shape `(n, m)`, once for any number of z; differentiable."""
+        """What is needed of x, shape `(n, m)`, once for any number of z; differentiable.
+
+        :param x: Inputs of shape `(n, ...)`.
+        """
         raise NotImplementedError
 
     def z_side(self, z: Tensor) -> Tensor:
-        """What is needed of z, shape `(n, k)`; differentiable."""
+        """What is needed of z, shape `(n, k)`; differentiable.
+
+        :param z: Representations of shape `(n, d)`.
+        """
         raise NotImplementedError
 
     def scores(self, x_side: Tensor, z_side: Tensor) -> Tensor:
@@ -204,6 +210,8 @@ class SumCritic(Critic):
 
         No joint pair of the fitting sample scores higher than the largest of them: beyond is extrapolation, of which a
         single independent pair would spoil the partition.
+
+        :param score: Score from which the slope is less, a scalar.
         """
         self.cap.copy_(score)
         self.capped = True

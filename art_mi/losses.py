@@ -22,6 +22,11 @@ def log_error_probability(logits: Tensor, y: Tensor) -> Tensor:
 
     | Paper link: https://arxiv.org/abs/2110.15767 (algorithm 1)
 
+    >>> import torch
+    >>> from art_mi.losses import log_error_probability
+    >>> log_error_probability(torch.tensor([[0.0, 0.0], [100.0, 0.0]]), torch.tensor([0, 0]))
+    tensor([  -0.6931, -100.0000])
+
     :param logits: Logits f of shape `(n, C)`, C at least 2.
     :param y: Index labels of shape `(n,)`.
     :return: Values of shape `(n,)` in nats, at most 0.
@@ -34,6 +39,11 @@ def log_odds(logits: Tensor, y: Tensor) -> Tensor:
     """The log odds of y: log p_y - log(1 - p_y) = f_y - log sum_{k != y} exp f_k.
 
     Falls where the cross-entropy and the error probability rise, and its gradient never vanishes.
+
+    >>> import torch
+    >>> from art_mi.losses import log_odds
+    >>> log_odds(torch.tensor([[3.0, 1.0]]), torch.tensor([0]))
+    tensor([2.])
 
     :param logits: Logits f of shape `(n, C)`, C at least 2.
     :param y: Index labels of shape `(n,)`.
@@ -69,6 +79,11 @@ def boosted_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (equation 10)
     | Code link: https://github.com/YisenWang/MART
 
+    >>> import torch
+    >>> from art_mi.losses import boosted_cross_entropy
+    >>> boosted_cross_entropy(torch.zeros(1, 2), torch.tensor([0]))  # 2 log 2
+    tensor([1.3863])
+
     :param logits: Logits f of shape `(n, C)`, C at least 2.
     :param y: Index labels of shape `(n,)`.
     :return: Values of shape `(n,)` in nats, at least 0.
@@ -87,6 +102,12 @@ def kl_divergence(logits_adv: Tensor, logits: Tensor) -> Tensor:
     | Paper link: https://arxiv.org/abs/1901.08573
     | Code link: https://github.com/yaodongyu/TRADES
 
+    >>> import torch
+    >>> from art_mi.losses import kl_divergence
+    >>> logits = torch.tensor([[1.0, 0.0]])
+    >>> kl_divergence(logits, logits), kl_divergence(-logits, logits)
+    (tensor([0.]), tensor([0.4621]))
+
     :param logits_adv: Logits for the adversarial inputs, shape `(n, C)`.
     :param logits: Logits for the clean inputs, shape `(n, C)`.
     :return: Values of shape `(n,)` in nats, at least 0.
@@ -100,6 +121,12 @@ def mart_regulariser(logits_adv: Tensor, logits: Tensor, y: Tensor) -> Tensor:
     """KL(p || p') (1 - p_y): consistency, weighted by the probability that the clean input is misclassified.
 
     | Code link: https://github.com/YisenWang/MART
+
+    >>> import torch
+    >>> from art_mi.losses import mart_regulariser
+    >>> logits = torch.tensor([[1.0, 0.0]])
+    >>> mart_regulariser(-logits, logits, torch.tensor([0]))
+    tensor([0.1243])
 
     :param logits_adv: Logits for the adversarial inputs, shape `(n, C)`, C at least 2.
     :param logits: Logits for the clean inputs, shape `(n, C)`.
@@ -117,6 +144,12 @@ def logit_distance(logits_adv: Tensor, logits: Tensor, *, order: str = "mae", re
     weight 1 the sum, C times as large, outweighs the other terms.
 
     | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (equation 11, table 10)
+
+    >>> import torch
+    >>> from art_mi.losses import logit_distance
+    >>> logits, logits_adv = torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.5]])
+    >>> logit_distance(logits_adv, logits), logit_distance(logits_adv, logits, reduction="sum")
+    (tensor([0.7500]), tensor([1.5000]))
 
     :param logits_adv: Logits for the adversarial inputs, shape `(n, C)`.
     :param logits: Logits for the clean inputs, shape `(n, C)`.
@@ -145,6 +178,14 @@ def class_mutual_information(p: Tensor, q: Tensor, *, symmetric: bool = True) ->
 
     | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (equations 13 and 14)
     | Paper link: https://arxiv.org/abs/1807.06653
+
+    >>> import torch
+    >>> from art_mi.losses import class_mutual_information
+    >>> class_mutual_information(torch.eye(2), torch.eye(2))  # log 2: certain, balanced, in agreement
+    tensor(0.6931)
+    >>> uncertain = torch.full((2, 2), 0.5)
+    >>> abs(float(class_mutual_information(uncertain, uncertain))) < 1e-6
+    True
 
     :param p: Probabilities of shape `(n, C)` for the clean inputs, rows that sum to 1.
     :param q: Probabilities of shape `(n, C)` for the adversarial inputs.

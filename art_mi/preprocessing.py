@@ -103,7 +103,10 @@ class Radius(nn.Module):
         return (2.0 * (scaled + 1e-6).log()).logsumexp(1, keepdim=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map raw coordinates `(n, d)` to one normal score `(n, 1)`."""
+        """Map raw coordinates `(n, d)` to one normal score `(n, 1)`.
+
+        :param x: Shape `(n, d)`.
+        """
         out: Tensor = self.margin(self._log_norm(x))
         return out
 
@@ -183,7 +186,10 @@ class Hats(nn.Module):
             self.register_buffer(f"levels_{j}", torch.tensor(levels[j], dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map discrete columns `(n, d)` to `(n, total number of levels)`."""
+        """Map discrete columns `(n, d)` to `(n, total number of levels)`.
+
+        :param x: Shape `(n, d)`.
+        """
         parts = []
         for j in self.columns:
             level = self.get_buffer(f"levels_{j}").to(x)
@@ -217,7 +223,10 @@ class Sketch(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map flattened inputs `(n, d)` to components `(n, k)`."""
+        """Map flattened inputs `(n, d)` to components `(n, k)`.
+
+        :param x: Shape `(n, ...)`.
+        """
         return (x.flatten(1) - self.mean.to(x)) @ self.directions.to(x)
 
 
@@ -245,7 +254,10 @@ class LearnedFeatures(nn.Module):
         self.linear_columns, self.radius_columns = list(range(nb_components)), list[int]()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map raw inputs to features `(n, dim)`."""
+        """Map raw inputs to features `(n, dim)`.
+
+        :param x: Shape `(n, ...)`.
+        """
         standard = (x - self.centre.to(x)) * self.scale.to(x)
         return torch.cat([self.sketch(x), self.learned(standard)], 1)
 

@@ -71,7 +71,12 @@ def scores_by_block(critic: nn.Module, x: Tensor, z: Tensor) -> list[Tensor]:
 
 
 def pooled_bound(critic: nn.Module, x: Tensor, z: Tensor) -> tuple[float, float]:
-    """Value and log partition of the Donsker-Varadhan bound, negatives pooled over blocks."""
+    """Value and log partition of the Donsker-Varadhan bound, negatives pooled over blocks.
+
+    :param critic: A critic.
+    :param x: Shape `(n, ...)`.
+    :param z: Shape `(n, d)`.
+    """
     positives, partitions, total = [], [], 0
     for scores in scores_by_block(critic, x, z):
         joint, independent = split_pairs(scores.double())

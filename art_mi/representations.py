@@ -42,7 +42,7 @@ def named_layer(model: nn.Module, layer: str) -> nn.Module:
 def representation(classifier: PyTorchClassifier, layer: str | None = None) -> Iterator[Representation]:
     """The map x -> z from raw inputs to a layer's output, one row a sample, differentiable, in evaluation mode.
 
-    :param classifier: Checked by :func:`check_classifier`.
+    :param classifier: Checked by :func:`.check_classifier`.
     :param layer: Dotted name of any submodule; None for the model's output.
     :return: Context manager that yields the map from `(n, ...)` to `(n, d)`. Modes and hooks are restored on exit.
     :raises ValueError: If `layer` is unknown, or was not run in a forward pass.
@@ -64,7 +64,7 @@ def layer_outputs(
 
     Of a layer that runs several times the last output counts.
 
-    :param classifier: Checked by :func:`check_classifier`.
+    :param classifier: Checked by :func:`.check_classifier`.
     :param layers: Dotted names of submodules.
     :return: Context manager that yields the map from `(n, ...)` to `(n, d)` by layer.
     :raises ValueError: If a layer is unknown, or was not run in a forward pass.
@@ -107,7 +107,7 @@ def running(model: nn.Module) -> Iterator[list[nn.Module]]:
 def running_order(classifier: PyTorchClassifier, x: Tensor) -> dict[str, bool]:
     """Names of the submodules that run, in the order in which they end last, and whether none runs inside them.
 
-    :param classifier: Checked by :func:`check_classifier`.
+    :param classifier: Checked by :func:`.check_classifier`.
     :param x: A few raw inputs `(n, ...)`.
     """
     with evaluating(classifier.model), running(classifier.model) as ran, torch.no_grad():
@@ -123,7 +123,7 @@ def noisy_outputs(
 ) -> Iterator[Representation]:
     """The model's output when noise is added to a layer's: the classifier on the noisy representation.
 
-    :param classifier: Checked by :func:`check_classifier`.
+    :param classifier: Checked by :func:`.check_classifier`.
     :param layer: Dotted name; None adds the noise to the output itself.
     :param noise: Gives the noise to add to a tensor.
     """
@@ -167,7 +167,7 @@ class Encoder:
 def encoder(classifier: PyTorchClassifier, layer: str | None) -> Encoder:
     """The part of a model up to a layer.
 
-    :param classifier: Checked by :func:`check_classifier`.
+    :param classifier: Checked by :func:`.check_classifier`.
     :param layer: Dotted name; None for the whole model.
     """
     model = classifier.model

@@ -23,6 +23,14 @@ def adversarial_accuracy_upper_bound(
 
     | Paper link: https://arxiv.org/abs/2002.11798 (theorem 3.4)
 
+    >>> from art_mi import adversarial_accuracy_upper_bound
+    >>> round(adversarial_accuracy_upper_bound(1.08, 10, "published"), 3)  # the paper's 77.0 %
+    0.77
+    >>> round(adversarial_accuracy_upper_bound(1.08, 10), 3)
+    0.715
+    >>> adversarial_accuracy_upper_bound(0.0, 2)
+    0.5
+
     :param mi: Information under attack in nats: I(X'; Z') or, for a label-aware bound, I(Y; Z'). Values below 0 count
         as 0.
     :param nb_classes: Number of classes K, at least 2.
@@ -52,6 +60,10 @@ def adversarial_risk_lower_bound(
     """Smallest adversarial risk that any classifier can have on a representation with `mi` nats left under attack.
 
     One minus :func:`adversarial_accuracy_upper_bound`, with the same parameters, errors and source.
+
+    >>> from art_mi import adversarial_risk_lower_bound
+    >>> round(adversarial_risk_lower_bound(1.08, 10), 3)
+    0.285
 
     :param mi: Information under attack in nats.
     :param nb_classes: Number of classes K, at least 2.

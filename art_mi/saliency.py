@@ -48,6 +48,12 @@ def information_saliency(
     speaks of the nearest of the others only: give many samples and keep the maps that are wanted. The paper shows the
     gradient of its loss, which has the opposite sign.
 
+    Given an ART `classifier` and inputs `x`:
+
+    >>> from art_mi import information_saliency
+    >>> information_saliency(classifier, x).shape
+    (200, 2)
+
     :param classifier: ART `PyTorchClassifier`, whose PyTorch preprocessing is honoured; left as it was.
     :param x: Raw inputs `(n, *input_shape)`, n at least 2.
     :param layer: Dotted name of the submodule whose output is the representation; the model's output by default.
@@ -105,6 +111,13 @@ def loss_saliency(
     | Paper link: https://arxiv.org/abs/1312.6034 (gradient)
     | Paper link: https://arxiv.org/abs/1703.01365 (integrated gradients)
     | Paper link: https://arxiv.org/abs/1706.03825 (SmoothGrad)
+
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi import loss_saliency
+    >>> maps = loss_saliency(classifier, x, y)
+    >>> bool((maps[y == 0] > 0).all() and (maps[y == 1] < 0).all())  # a larger sum speaks for class 1
+    True
 
     :param classifier: ART `PyTorchClassifier`, whose PyTorch preprocessing is honoured; left as it was.
     :param x: Raw inputs `(n, *input_shape)`.

@@ -33,6 +33,12 @@ class NormBall:
 
     Every method works on batches `(n, ...)`, each sample in its own ball, on the device and in the dtype of its inputs.
 
+    >>> import torch
+    >>> from art_mi.threat import NormBall
+    >>> ball = NormBall(norm=2, eps=1.0, clip_values=(0.0, 1.0))
+    >>> ball.project(torch.tensor([[3.0, 0.5]]), torch.tensor([[0.5, 0.5]]))
+    tensor([[1.0000, 0.5000]])
+
     :param norm: `inf` (or `"inf"`), 2 or 1.
     :param eps: Radius, at least 0.
     :param clip_values: Least and largest allowed value of the features, numbers or arrays that broadcast against one

@@ -31,6 +31,13 @@ def ascend(
 
     | Paper link: https://arxiv.org/abs/1706.06083 (section 2.1)
 
+    >>> import torch
+    >>> from art_mi.attacks import ascend
+    >>> from art_mi.threat import NormBall
+    >>> x = torch.zeros(1, 2)
+    >>> ascend(lambda x_adv: x_adv[:, 0], x, NormBall(eps=0.5), eps_step=0.25, max_iter=4)
+    tensor([[0.5000, 0.0000]])
+
     :param objective: Maps `(n, ...)` to one value, or one a sample; it may couple the samples of the batch.
     :param x: Inputs `(n, ...)`, the centres of the balls; never changed.
     :param ball: Where the inputs may go.
@@ -64,6 +71,12 @@ def best_of(objective: Objective, candidates: Iterable[Tensor]) -> Tensor:
     Candidates are taken one at a time and both sides of a comparison are evaluated anew, so that runs and an objective
     may share a generator.
 
+    >>> import torch
+    >>> from art_mi.attacks import best_of
+    >>> best_of(lambda x: x[:, 0], [torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [2.0]])])
+    tensor([[1.],
+            [2.]])
+
     :param objective: Maps `(n, ...)` to one value a sample, or one.
     :param candidates: At least one tensor `(n, ...)`, such as :func:`ascend` from each of several starts.
     :return: Tensor of the same shape; the objective is not asked where there is one candidate.
@@ -79,6 +92,11 @@ def best_of(objective: Objective, candidates: Iterable[Tensor]) -> Tensor:
 
 def falling(eps: float, max_iter: int) -> Callable[[int], float]:
     """Step sizes that fall linearly from 5 eps / max_iter to zero: together a little more than 2.5 times the radius.
+
+    >>> from art_mi.attacks import falling
+    >>> sizes = falling(eps=0.1, max_iter=4)
+    >>> [round(sizes(step), 5) for step in range(4)]
+    [0.125, 0.09375, 0.0625, 0.03125]
 
     :param eps: Radius in raw input units.
     :param max_iter: Number of steps.

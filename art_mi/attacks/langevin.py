@@ -62,6 +62,14 @@ class LangevinMonteCarlo(TensorAttack):
 
     | Paper link: https://arxiv.org/abs/2110.15767 (algorithm 1)
     | Code link: https://github.com/arobey1/advbench
+
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi import LangevinMonteCarlo
+    >>> attack = LangevinMonteCarlo(classifier, eps=0.1, eps_step=0.05, random_state=0, verbose=False)
+    >>> x_adv = attack.generate(x, y)
+    >>> bool(abs(x_adv - x).max() <= 0.1)
+    True
     """
 
     rules: ClassVar[dict[str, Rule]] = {

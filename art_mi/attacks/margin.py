@@ -28,6 +28,13 @@ class MarginAttack(TensorAttack):
     shrinks: it has no radius to compare at.
 
     | Paper link: https://arxiv.org/abs/1608.04644 (section V, objective f_6)
+
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi.attacks import MarginAttack
+    >>> x_adv = MarginAttack(classifier, eps=0.2, random_state=0, verbose=False).generate(x, y)
+    >>> bool((classifier.predict(x_adv).argmax(1) == y).mean() < (classifier.predict(x).argmax(1) == y).mean())
+    True
     """
 
     rules: ClassVar[dict[str, Rule]] = {**COMMON_RULES, "eps_step": or_none(POSITIVE), "confidence": NON_NEGATIVE}

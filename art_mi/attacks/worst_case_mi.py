@@ -34,6 +34,14 @@ class WorstCaseMIAttack(TensorAttack):
     says less about robustness than that of an attack that knows the labels.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (equation 4.3)
+
+    Given an ART `classifier` and inputs `x`:
+
+    >>> from art_mi import WorstCaseMIAttack
+    >>> attack = WorstCaseMIAttack(classifier, eps=0.1, batch_size=200, random_state=0, verbose=False)
+    >>> x_adv = attack.generate(x)  # no labels
+    >>> bool(classifier.predict(x_adv).std() < classifier.predict(x).std())  # samples move together
+    True
     """
 
     rules: ClassVar[dict[str, Rule]] = {

@@ -117,6 +117,7 @@ def train(
             l_inf, at the trainer's layer where it has one and at the output otherwise; by default never.
         tensorboard: Write the history for TensorBoard too, into a folder of that name in `out`.
         resume: Go on from the checkpoint in `out`.
+        **course: How the training goes; see :class:`Course`.
     """
     samples = split_samples(data, data_dir, validation_fraction, download=download)
     radius = None if eps is None else check("eps", fraction(eps), POSITIVE)

@@ -86,6 +86,10 @@ def _mixtures() -> list[Problem]:
 def problems() -> list[Problem]:
     """All problems of the catalogue, in a fixed order.
 
+    >>> from art_mi.distributions import problems
+    >>> len(problems()) >= 40
+    True
+
     :return: At least forty problems of 1 to 32 dimensions a side, with information from 0 to about 2 nats.
     """
     return _gaussian() + _heavy_tailed() + _transformed() + _discrete() + _mixtures()

@@ -65,17 +65,30 @@ def additive_uniform(half_width: float) -> Problem:
 
 
 def bivariate(rho: float) -> FloatArray:
-    """:return: The covariance of two standard normals with correlation `rho`."""
+    """The covariance of two standard normals.
+
+    :param rho: Their correlation.
+    """
     return np.array([[1.0, rho], [rho, 1.0]])
 
 
 def dense(dim_x: int, dim_z: int, rho: float = 0.5) -> FloatArray:
-    """:return: The covariance in which all coordinates are correlated alike."""
+    """The covariance in which all coordinates are correlated alike.
+
+    :param dim_x: Coordinates of x.
+    :param dim_z: Coordinates of z.
+    :param rho: The correlation of any two.
+    """
     return np.full((dim_x + dim_z, dim_x + dim_z), rho) + (1 - rho) * np.eye(dim_x + dim_z)
 
 
 def canonical(dim_x: int, dim_z: int, correlations: Sequence[float]) -> FloatArray:
-    """:return: The covariance in which x_i and z_i have the i-th given correlation and nothing else is correlated."""
+    """The covariance in which x_i and z_i have the i-th given correlation and nothing else is correlated.
+
+    :param dim_x: Coordinates of x.
+    :param dim_z: Coordinates of z.
+    :param correlations: One for each of the first pairs.
+    """
     matrix = np.eye(dim_x + dim_z)
     for i, rho in enumerate(correlations):
         matrix[i, dim_x + i] = matrix[dim_x + i, i] = rho
@@ -83,29 +96,48 @@ def canonical(dim_x: int, dim_z: int, correlations: Sequence[float]) -> FloatArr
 
 
 def low_rank(dim_x: int, dim_z: int, rank: int, noise_std: float, seed: int) -> FloatArray:
-    """:return: The covariance of `rank` shared factors seen through random loadings and independent noise."""
+    """The covariance of shared factors seen through random loadings and independent noise.
+
+    :param dim_x: Coordinates of x.
+    :param dim_z: Coordinates of z.
+    :param rank: Number of factors.
+    :param noise_std: Standard deviation of the noise.
+    :param seed: Seed of the loadings.
+    """
     loadings = np.random.default_rng(seed).standard_normal((dim_x + dim_z, rank)) / np.sqrt(rank)
     return np.asarray(loadings @ loadings.T + noise_std**2 * np.eye(dim_x + dim_z))
 
 
 def normal_cdf(values: FloatArray) -> FloatArray:
-    """:return: Uniform margins, from standard normal ones."""
+    """Uniform margins, from standard normal ones.
+
+    :param values: Shape `(n, d)`.
+    """
     return np.asarray(norm.cdf(values))
 
 
 def half_cube(values: FloatArray) -> FloatArray:
-    """:return: The signed power 3/2, x sqrt(|x|): heavier tails and a kink at 0."""
+    """The signed power 3/2, `x sqrt(|x|)`: heavier tails and a kink at 0.
+
+    :param values: Shape `(n, d)`.
+    """
     return values * np.sqrt(np.abs(values))
 
 
 def wiggly_x(values: FloatArray) -> FloatArray:
-    """:return: An increasing map with ripples (derivative above 0.1)."""
+    """An increasing map with ripples (derivative above 0.1).
+
+    :param values: Shape `(n, d)`.
+    """
     ripple = 0.4 * np.sin(values) + 0.2 * np.sin(1.7 * values + 1) + 0.03 * np.sin(3.3 * values - 2.5)
     return np.asarray(values + ripple)
 
 
 def wiggly_z(values: FloatArray) -> FloatArray:
-    """:return: Another increasing map with ripples (derivative above 0.4)."""
+    """Another increasing map with ripples (derivative above 0.4).
+
+    :param values: Shape `(n, d)`.
+    """
     ripple = -0.4 * np.sin(0.4 * values) + 0.17 * np.sin(1.3 * values + 3.5) + 0.02 * np.sin(4.3 * values - 2.5)
     return np.asarray(values + ripple)
 
@@ -143,6 +175,9 @@ def spiral(axis: int, speed: float) -> Callable[[FloatArray], FloatArray]:
 
 
 def swiss_roll(values: FloatArray) -> FloatArray:
-    """:return: A spiral curve in the plane, from one standard normal coordinate."""
+    """A spiral curve in the plane, from one standard normal coordinate.
+
+    :param values: Shape `(n, 1)`.
+    """
     t = 1.5 * np.pi * (1 + 2 * norm.cdf(values[:, 0]))
     return np.stack([t * np.cos(t), t * np.sin(t)], axis=1) / 21.0

@@ -53,7 +53,7 @@ def named_attacks(
     steps from one random start. Square: ART's, 1,000 queries. AutoAttack: :func:`.auto_attack`.
 
     :param classifier: ART classifier.
-    :param names: Out of :data:`BUILDERS`.
+    :param names: Out of `BUILDERS`.
     :param radii: Threat model.
     :return: Attacks by name, and reasons by name.
     :raises ValueError: If an attack cannot run on this machine.

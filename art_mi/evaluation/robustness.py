@@ -52,6 +52,15 @@ def evaluate_robustness(
 
     | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (section 5.1)
 
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi import evaluate_robustness
+    >>> result = evaluate_robustness(classifier, x, y, eps=0.1, attacks=["FGSM", "PGD-20"], verbose=False)
+    >>> result.clean.value > result.worst_case.value
+    True
+    >>> result.flags
+    ()
+
     :param classifier: ART `PyTorchClassifier` whose outputs are logits. FGSM and PGD climb its own loss. Its modes,
         weights, gradients and the global random state are left as found.
     :param x: Raw inputs `(n, *input_shape)`, array, tensor or `DataLoader`.

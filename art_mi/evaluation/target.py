@@ -49,7 +49,10 @@ class Target:
         return right
 
     def every(self, step: int) -> Target:
-        """Every so many-th sample only."""
+        """Every so many-th sample only.
+
+        :param step: How many-th.
+        """
         return replace(self, x=self.x[::step], y=self.y[::step], step=step)
 
     def under(self, attack: EvasionAttack) -> AttackedAccuracy:

@@ -23,10 +23,10 @@ from art_mi.estimation import (
     default_critic,
     estimate_mutual_information,
     fit_critic,
-    progress_bar,
     read_bound,
     split_samples,
 )
+from art_mi.fitting import progress_bar
 from art_mi.intervals import percentile_interval
 from art_mi.metrics.measurement import FEWEST_PAIRS, Measurement, Problem, difference
 from art_mi.metrics.noisy import worst_inputs

@@ -61,6 +61,14 @@ def vulnerability_curve(
 
     | Paper link: https://arxiv.org/abs/2002.11798 (figure 2)
 
+    Given an ART `classifier` and inputs `x`:
+
+    >>> from art_mi import vulnerability_curve
+    >>> curve = vulnerability_curve(classifier, x, eps=[0.0, 0.1, 0.2], max_iter=10, verbose=False)
+    >>> left = [result.worst_case.value for result in curve.results]
+    >>> left == sorted(left, reverse=True)
+    True
+
     :param classifier: ART `PyTorchClassifier`; its modes, weights and hooks are as before afterwards.
     :param x: Raw inputs `(n, *input_shape)`, at least 100: array, tensor or `DataLoader`.
     :param y: Index `(n,)` or one-hot labels, for the label-aware ceiling and for the accuracy of the plain classifier

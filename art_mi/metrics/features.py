@@ -51,6 +51,13 @@ def feature_profile(
 
     | Paper link: https://arxiv.org/abs/2002.11798 (figure 3)
 
+    Given an ART `classifier` and inputs `x`:
+
+    >>> from art_mi import feature_profile
+    >>> profile = feature_profile(classifier, x, "features", eps=0.1, max_iter=5, verbose=False)
+    >>> [(unit.unit, unit.worst_case.value < unit.normal.value) for unit in profile.units]
+    [(0, True), (1, True)]
+
     :param classifier: ART `PyTorchClassifier`; its modes, weights and hooks are as before afterwards.
     :param x: Raw inputs `(n, *input_shape)`, at least 100: array, tensor or `DataLoader`.
     :param layer: Dotted name; the model's output by default.

@@ -15,7 +15,10 @@ from art_mi.channels import ChannelReading
 
 
 def packed(x: Tensor) -> str:
-    """A float32 tensor as text."""
+    """A float32 tensor as text.
+
+    :param x: Tensor of any shape.
+    """
     return base64.b64encode(x.cpu().numpy().astype("<f4").tobytes()).decode("ascii")
 
 
@@ -30,7 +33,10 @@ def unpacked(text: str, like: Tensor) -> Tensor:
 
 
 def packed_reading(reading: ChannelReading) -> dict[str, Any]:
-    """A reading as plain values."""
+    """A reading as plain values.
+
+    :param reading: What was read.
+    """
     return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in asdict(reading).items()}
 
 

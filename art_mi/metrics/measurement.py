@@ -64,7 +64,10 @@ class Problem:
         return torch.Generator(self.x.device).manual_seed(self.random_state)
 
     def joint(self, x: Tensor) -> Tensor:
-        """`represent` of many samples with a gradient, no more than `batch_size` of them in memory at once."""
+        """`represent` of many samples with a gradient, no more than `batch_size` of them in memory at once.
+
+        :param x: Inputs `(n, ...)`.
+        """
         if len(x) <= self.batch_size:
             return self.represent(x)
         with set_checkpoint_early_stop(False):  # it stops by an exception, which TorchScript cannot pass through
@@ -109,7 +112,11 @@ class Problem:
         }
 
     def progress(self, steps: Iterable[T], description: str) -> Iterable[T]:
-        """The same steps behind a progress bar."""
+        """The same steps behind a progress bar.
+
+        :param steps: Anything finite.
+        :param description: What the bar says.
+        """
         return tqdm(steps, desc=description, leave=False, disable=not self.verbose)
 
 

@@ -51,7 +51,10 @@ class Seen:
 
     @classmethod
     def joined(cls, parts: Sequence[Seen]) -> Seen:
-        """What all samples say, from what parts of them do."""
+        """What all samples say, from what parts of them do.
+
+        :param parts: What each part says, at least one.
+        """
         sizes = [len(part.reading.lower_influence) for part in parts]
         accuracies = [part.accuracy for part in parts if part.accuracy is not None]
         accuracy = float(np.average(accuracies, weights=sizes)) if accuracies else None
@@ -147,7 +150,11 @@ def noise_for(problem: Problem, z: Tensor, nats: float | None = None) -> float:
 
 
 def says_less(reading: ChannelReading, other: ChannelReading) -> bool:
-    """Whether one reading is a worse case than another."""
+    """Whether one reading is a worse case than another.
+
+    :param reading: The one.
+    :param other: The other.
+    """
     return (reading.upper, reading.lower) < (other.upper, other.lower)
 
 

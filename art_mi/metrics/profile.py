@@ -74,6 +74,18 @@ def layer_profile(
 
     | Paper link: https://arxiv.org/abs/2002.11798 (definition 3.1, for each layer)
 
+    Given an ART `classifier` and inputs `x`:
+
+    >>> from art_mi import layer_profile
+    >>> profile = layer_profile(classifier, x, eps=0.1, max_iter=5, verbose=False)
+    >>> for layer, result in profile.layers.items():
+    ...     print(layer, result.worst_case.value < result.normal.value)
+    ...
+    features True
+    logits True
+    >>> profile.settings["left_out"]
+    {'relu': "It gives what layer 'features' gives."}
+
     :param classifier: ART `PyTorchClassifier`; its modes, weights and hooks are as before afterwards.
     :param x: Raw inputs `(n, *input_shape)`, at least 100: array, tensor or `DataLoader`.
     :param y: Index `(n,)` or one-hot labels, for the label-aware ceiling and the accuracy behind the noise.

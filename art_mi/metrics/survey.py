@@ -29,7 +29,10 @@ class Census:
 
     @classmethod
     def of(cls, problem: Problem) -> Census:
-        """That of the samples of a problem."""
+        """That of the samples of a problem.
+
+        :param problem: Gives samples and labels.
+        """
         counts = None
         if problem.y is not None:
             counts = problem.y.bincount(minlength=problem.classifier.nb_classes).cpu().numpy()

@@ -132,6 +132,10 @@ class MIEstimate(Result):
 def conversion(unit: str, to: str) -> float:
     """Factor that takes information from one unit to another.
 
+    >>> from art_mi.results import conversion
+    >>> round(conversion("nats", "bits"), 4)
+    1.4427
+
     :param unit: `"nats"` or `"bits"`.
     :param to: `"nats"` or `"bits"`.
     :raises ValueError: If either is neither.

@@ -34,7 +34,10 @@ class Result:
         return content
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """JSON text of :meth:`to_dict`, written to `path` where one is given."""
+        """JSON text of :meth:`to_dict`, written to `path` where one is given.
+
+        :param path: File to write, None for none.
+        """
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False)
         written(f"{text}\n", path)
         return text

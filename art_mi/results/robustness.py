@@ -19,6 +19,11 @@ from art_mi.results.result import NOT_STORED, Result, written
 def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion.
 
+    >>> from art_mi.results import wilson_interval
+    >>> low, high = wilson_interval(90, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.826, 0.945)
+
     :param correct: Number of successes.
     :param n: Number of trials.
     :param level: Coverage.

@@ -41,6 +41,20 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     A subclass says in :meth:`step` what the loss of a batch is; the classifier's own `loss` is not used. Beside the
     classifier's optimizer it may bring `modules` (critics) with `optimizers` of their own, and `duals`, tensors that
     :meth:`after_step` or :meth:`after_epoch` move; all of them are checkpointed.
+
+    Given an ART `classifier`, an `attack` on it, inputs `x` and labels `y`:
+
+    >>> from torch.nn.functional import cross_entropy
+    >>> from art_mi.trainers import StepTrainer
+    >>> class HalfAdversarialTrainer(StepTrainer):
+    ...     def step(self, x, y):
+    ...         losses = [cross_entropy(self.forward(inputs), y) for inputs in (x, self.craft(x, y))]
+    ...         return {"loss": sum(losses) / 2}
+    ...
+    >>> trainer = HalfAdversarialTrainer(classifier, attack, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=1)
+    >>> len(trainer.history)
+    1
     """
 
     needs_attack = True
@@ -114,7 +128,10 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         """
 
     def after_step(self, terms: Terms) -> None:
-        """Called after each optimizer step with the detached terms, means over all processes; no host sync, please."""
+        """Called after each optimizer step with the detached terms, means over all processes; no host sync, please.
+
+        :param terms: What :meth:`step` gave.
+        """
 
     def training_mode(self) -> None:
         """Put model and modules in training mode; called at the start of each epoch."""
@@ -144,7 +161,10 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         return "training"
 
     def after_epoch(self, record: dict[str, Any]) -> None:
-        """Called after each epoch with its means, before validation."""
+        """Called after each epoch with its means, before validation.
+
+        :param record: Means of the terms, to which more may be added.
+        """
 
     def fit(
         self,
@@ -213,12 +233,19 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self._train(batches, validation_data, nb_epochs, scheduler, options)
 
     def predict(self, x: NDArray[Any], **kwargs: Any) -> NDArray[Any]:
-        """The trained classifier's outputs, as its own `predict` gives them."""
+        """The trained classifier's outputs, as its own `predict` gives them.
+
+        :param x: Raw inputs `(n, *input_shape)`.
+        :param kwargs: What the classifier's own `predict` takes.
+        """
         predicted: NDArray[Any] = self.classifier.predict(np.asarray(x, dtype=np.float32), **kwargs)
         return predicted
 
     def forward(self, x: Tensor) -> Tensor:
-        """The model's output in training, raw inputs in, ART's training-time preprocessing included."""
+        """The model's output in training, raw inputs in, ART's training-time preprocessing included.
+
+        :param x: Raw inputs `(b, ...)`.
+        """
         inputs = bridge.preprocessed(self.classifier, x, training=True)
         if self.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -250,7 +277,10 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.duals[name] = (dual + step * excess).clamp(0.0, most)
 
     def gather(self, values: Tensor) -> Tensor:
-        """Rows of all processes, with their gradients; the same rows for one process."""
+        """Rows of all processes, with their gradients; the same rows for one process.
+
+        :param values: Shape `(b, ...)`.
+        """
         return processes.gather(self.fabric, values)
 
     @contextmanager

@@ -16,7 +16,16 @@ from art_mi.trainers.crafting import divergence
 
 
 class StandardTrainer(StepTrainer):
-    """Cross-entropy on clean inputs. An attack, where given, serves for validation only."""
+    """Cross-entropy on clean inputs. An attack, where given, serves for validation only.
+
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi.trainers import StandardTrainer
+    >>> trainer = StandardTrainer(classifier, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=2)
+    >>> sorted(trainer.history[-1])
+    ['epoch', 'loss', 'lr']
+    """
 
     needs_attack = False
 
@@ -30,6 +39,14 @@ class MadryPGDTrainer(StepTrainer):
     """Cross-entropy on adversarial inputs.
 
     | Paper link: https://arxiv.org/abs/1706.06083 (equation 2.1)
+
+    Given an ART `classifier`, an `attack` on it, inputs `x` and labels `y`:
+
+    >>> from art_mi.trainers import MadryPGDTrainer
+    >>> trainer = MadryPGDTrainer(classifier, attack, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=2)
+    >>> sorted(trainer.history[-1])
+    ['epoch', 'loss', 'lr']
     """
 
     def step(self, x: Tensor, y: Tensor | None) -> Terms:
@@ -42,6 +59,14 @@ class TRADESTrainer(StepTrainer):
     """Cross-entropy on clean inputs + beta KL(p(x) || p(x')), x' crafted on that divergence.
 
     | Paper link: https://arxiv.org/abs/1901.08573 (equation 5)
+
+    Given an ART `classifier`, an `attack` on it, inputs `x` and labels `y`:
+
+    >>> from art_mi.trainers import TRADESTrainer
+    >>> trainer = TRADESTrainer(classifier, attack, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=2)
+    >>> sorted(trainer.history[-1])
+    ['clean', 'divergence', 'epoch', 'loss', 'lr']
     """
 
     def __init__(
@@ -80,6 +105,14 @@ class MARTTrainer(StepTrainer):
     """Boosted cross-entropy on adversarial inputs + beta KL(p(x) || p(x')) (1 - p_y(x)).
 
     | Code link: https://github.com/YisenWang/MART
+
+    Given an ART `classifier`, an `attack` on it, inputs `x` and labels `y`:
+
+    >>> from art_mi.trainers import MARTTrainer
+    >>> trainer = MARTTrainer(classifier, attack, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=2)
+    >>> sorted(trainer.history[-1])
+    ['adversarial', 'divergence', 'epoch', 'loss', 'lr']
     """
 
     def __init__(

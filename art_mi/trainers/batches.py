@@ -37,7 +37,10 @@ class Batches(Protocol):
         ...
 
     def epoch(self, seed: int) -> Iterator[Batch]:
-        """The batches of one epoch; what is drawn follows `seed` where the source allows it."""
+        """The batches of one epoch; what is drawn follows `seed` where the source allows it.
+
+        :param seed: Seed of what is drawn.
+        """
         ...
 
 
@@ -159,6 +162,7 @@ class GeneratorBatches:
 
     :param generator: Any ART generator of known size.
     :param classifier: Gives device, input shape and number of classes.
+    :param labelled: Whether it gives labels, as ART's do.
     """
 
     generator: DataGenerator

@@ -30,6 +30,16 @@ class DALETrainer(StepTrainer):
     many epochs. In the history `clean` against rho tells whether it was, and `nu` of 0 that the margin was slack.
 
     | Paper link: https://arxiv.org/abs/2110.15767 (algorithm 1)
+
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi import DALETrainer, LangevinMonteCarlo
+    >>> sampler = LangevinMonteCarlo(classifier, eps=0.1, eps_step=0.05, max_iter=3, verbose=False)
+    >>> trainer = DALETrainer(classifier, sampler, rho=0.2, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=2)
+    >>> first = trainer.history[0]  # the dual variable starts at 0 and moves after each epoch
+    >>> abs(trainer.history[1]["nu"] - max(0.0, 0.1 * (first["clean"] - 0.2))) < 1e-6
+    True
     """
 
     def __init__(

@@ -60,7 +60,10 @@ class InPrecision(nn.Module):
         self.fabric, self.module = fabric, module
 
     def forward(self, *inputs: Tensor) -> Any:
-        """The module's output."""
+        """The module's output.
+
+        :param inputs: What the module takes.
+        """
         with self.fabric.autocast():
             out = self.module(*inputs)
         return self.fabric.strategy.precision.convert_output(out)

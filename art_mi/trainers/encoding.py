@@ -61,7 +61,10 @@ def _described(value: Any) -> str:
 
 
 def dtype_name(tensor: Tensor) -> str:
-    """Name of a tensor's type, as `float32`."""
+    """Name of a tensor's type, as `float32`.
+
+    :param tensor: Any tensor.
+    """
     return str(tensor.dtype).removeprefix("torch.")
 
 

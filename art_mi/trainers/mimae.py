@@ -28,6 +28,14 @@ class MIMAETrainer(StepTrainer):
     errors over the classes; at the printed weight that collapses, so that the mean is the default.
 
     | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (equations 10 to 14, algorithm 1)
+
+    Given an ART `classifier`, an `attack` on it, inputs `x` and labels `y`:
+
+    >>> from art_mi.trainers import MIMAETrainer
+    >>> trainer = MIMAETrainer(classifier, attack, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=2)
+    >>> sorted(trainer.history[-1])
+    ['adversarial', 'distance', 'epoch', 'loss', 'lr', 'mi']
     """
 
     smallest_batch = 2

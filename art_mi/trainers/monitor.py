@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 class RVMonitor:
     """Records normal information, worst-case information and representation vulnerability every few epochs.
 
+    Given an ART `classifier`, inputs `x` and labels `y`:
+
+    >>> from art_mi.trainers import RVMonitor, StandardTrainer
+    >>> trainer = StandardTrainer(classifier, verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=2, callbacks=[RVMonitor(x, every=2, eps=0.1, max_iter=5)])
+    >>> ["vulnerability" in record for record in trainer.history]
+    [False, True]
+
     :param x: Raw inputs to measure on, better not the training inputs.
     :param every: Epochs between measurements.
     :param kwargs: Arguments of :class:`.WorstCaseMIEstimator`; `eps` or `attack` must be among them.
@@ -33,7 +41,11 @@ class RVMonitor:
         self.x, self.every = x, every
 
     def __call__(self, trainer: StepTrainer, record: dict[str, Any]) -> None:
-        """Add `normal_information`, `worst_case_information` and `vulnerability` to the record."""
+        """Add `normal_information`, `worst_case_information` and `vulnerability` to the record.
+
+        :param trainer: What is being trained.
+        :param record: Record of the epoch.
+        """
         if record["epoch"] % self.every == 0:
             result = self.estimator.evaluate(trainer.classifier, self.x)
             record["normal_information"] = result.normal.value
@@ -55,7 +67,11 @@ class TensorBoard:
         self.writer = SummaryWriter(str(folder))
 
     def __call__(self, trainer: StepTrainer, record: dict[str, Any]) -> None:
-        """Write one record."""
+        """Write one record.
+
+        :param trainer: What is being trained.
+        :param record: Record of the epoch.
+        """
         if trainer.fabric.is_global_zero:
             for name, value in record.items():
                 if isinstance(value, int | float) and name != "epoch":

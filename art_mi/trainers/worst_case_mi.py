@@ -42,6 +42,14 @@ class WorstCaseMITrainer(StepTrainer):
     alone. Validation is of the whole classifier, in the epochs of the head.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (equations 5.1 to 5.4)
+
+    Given an ART `classifier`, an `attack` on it, inputs `x` and labels `y`:
+
+    >>> from art_mi import WorstCaseMITrainer
+    >>> trainer = WorstCaseMITrainer(classifier, attack, layer="features", verbose=False)
+    >>> trainer.fit(x, y, nb_epochs=1)
+    >>> ["worst_case" in record for record in trainer.history]  # an epoch of the representation, one of the head
+    [True, False]
     """
 
     needs_labels = False
