@@ -22,6 +22,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 NONE = "none: all of it supervised"
 
+HEADLINE = ("encoder", "robust head", *QUANTITIES)
 measure = None
 
 
@@ -57,6 +58,13 @@ def section(rows: Rows) -> str:
     head = ["encoder", "head", *(f"{name}: {quantity}" for name in ("MLP", "linear") for quantity in QUANTITIES)]
     legend = "Early stopped is the best checkpoint of the standard head by accuracy under attack on held-out images."
     return "\n\n".join([markdown_table(head, lines), legend])
+
+
+def headline(rows: Rows) -> Iterator[list[str]]:
+    """Robust heads."""
+    for (encoder, kind, head), same in sorted(_found(rows).items(), key=lambda item: [*ENCODERS, NONE].index(item[0][0])):
+        if kind == "robust":
+            yield [encoder, head, *(cell(same, quantity) for quantity in QUANTITIES)]
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
