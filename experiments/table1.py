@@ -22,7 +22,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 NONE = "none: all of it supervised"
 
-HEADLINE = ("encoder", "robust head", *QUANTITIES)
+HEADLINE = ("encoder under a robust MLP head", *QUANTITIES)
 measure = None
 
 
@@ -61,10 +61,11 @@ def section(rows: Rows) -> str:
 
 
 def headline(rows: Rows) -> Iterator[list[str]]:
-    """Robust heads."""
-    for (encoder, kind, head), same in sorted(_found(rows).items(), key=lambda item: [*ENCODERS, NONE].index(item[0][0])):
-        if kind == "robust":
-            yield [encoder, head, *(cell(same, quantity) for quantity in QUANTITIES)]
+    """Robust MLP heads."""
+    found = _found(rows)
+    for encoder in (*ENCODERS, NONE):
+        if same := found.get((encoder, "robust", "MLP")):
+            yield [encoder, *(cell(same, quantity) for quantity in QUANTITIES)]
 
 
 def figures(rows: Rows) -> dict[str, Figure]:

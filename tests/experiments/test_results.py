@@ -21,8 +21,8 @@ from experiments.correlation import correlation
 from experiments.curves import least_lead
 from experiments.page import FIGURES, PAGE, kept, page
 from experiments.plan import PLANS
-from experiments.recipe import METHODS, Recipe
 from experiments.readme import BEGIN, END, README, readme
+from experiments.recipe import METHODS, Recipe
 from experiments.record import Record
 from experiments.tables import Contrast, cell, contrast, grouped, mean
 from tests.tiny_data import SHAPES, trust, write
