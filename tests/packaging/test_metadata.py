@@ -56,7 +56,8 @@ def test_workflows_cover_what_the_classifiers_promise() -> None:
     assert {path.stem for path in WORKFLOWS} == {"docs", "lint", "release", "tests"}
     jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text("utf-8"))["jobs"]
     versions = re.findall(r":: Python :: (3\.\d+)$", SETUP["metadata"]["classifiers"], re.MULTILINE)
-    assert jobs["tests"]["strategy"]["matrix"]["python"] == versions
+    assert versions
+    assert set(versions) <= set(jobs["tests"]["strategy"]["matrix"]["python"])
     assert SETUP["options"]["python_requires"] == f">={versions[0]}"
     ran = {step["run"] for job in jobs.values() for step in job["steps"] if "run" in step}
     assert {"make test", "make test-long", "make test-minimum"} <= ran

@@ -132,7 +132,7 @@ def test_a_page_runs_as_it_stands(page: Path, newcomer: dict[str, str], tmp_path
                 ran = subprocess.run(
                     ["bash", "-e", "-c", block.code], env=newcomer, cwd=tmp_path, capture_output=True, text=True
                 )
-                printed, failed = ran.stdout, ran.stderr if ran.returncode else None
+                printed, failed = ran.stdout, ran.stderr[-2000:] if ran.returncode else None
             else:
                 print(json.dumps(block.code), file=session.stdin, flush=True)
                 printed, failed = json.loads(session.stdout.readline())
