@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
+SUITE := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench demo docs test test-long lint
+.PHONY: bench browser demo dist docs lint test test-long test-minimum
 
 # Reinstalls only when setup.cfg changes.
 .venv/installed: setup.cfg pyproject.toml
@@ -13,20 +14,37 @@ BIN := .venv/bin
 bench: .venv/installed
 	env -u OMP_NUM_THREADS $(BIN)/python -m benchmarks $(if $(groups),--groups='$(groups)')
 
+browser:
+	.ci/browser
+
 demo: .venv/installed
 	$(BIN)/art-mi demo
 
+# Source archive and wheel, in dist/.
+dist: .venv/installed
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 docs: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --jobs auto docs docs/_build/html
-
-test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
-
-# Minutes to an hour: experiments from beginning to end.
-test-long: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses auto
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m $(SUITE)
+
+# Minutes to an hour: experiments from beginning to end.
+test-long: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses auto
+
+# The suite with the lowest version of each dependency: `make test-minimum PYTHON=python3.10`. What these old versions
+# deprecate of one another is not ours to mend.
+test-minimum:
+	test -x .venv-minimum/bin/python || $(PYTHON) -m venv .venv-minimum
+	$(PYTHON) .ci/minimum.py > .venv-minimum/constraints.txt
+	.venv-minimum/bin/python -m pip install --quiet --constraint .venv-minimum/constraints.txt --editable '.[test]'
+	OMP_NUM_THREADS=1 .venv-minimum/bin/python -m $(SUITE) -W ignore::DeprecationWarning

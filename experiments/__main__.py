@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from experiments import EXPERIMENTS
 from experiments.page import PAGE, draw, kept, page
 from experiments.plan import PLANS, Plan
+from experiments.readme import README, readme
 from experiments.recipe import Recipe
 from experiments.record import RESULTS, Record, plain
 from experiments.workers import quiet, rows, workshop
@@ -73,6 +74,7 @@ def _drawn() -> int:
     records = kept()
     draw(records)
     PAGE.write_text(page(records), encoding="utf-8")
+    README.write_text(readme(README.read_text(encoding="utf-8"), records), encoding="utf-8")
     return 0
 
 

@@ -126,6 +126,17 @@ def section(rows: Rows) -> str:
     return "\n\n".join([accuracy_table(grouped(rows, _name)), correlations, legend])
 
 
+HEADLINE = ("models", "estimate", *(f"rho of {what}" for what in EXPECTED))
+
+
+def headline(rows: Rows) -> Iterator[list[str]]:
+    """Rank correlations over all models, by the estimates named beforehand."""
+    table = _table(rows)
+    for how, estimate in CHOSEN.items():
+        found = [_rho(table[estimate], *pair) for pair in EXPECTED.values()]
+        yield [str(len(rows)), f"{estimate} ({how})", *("" if rho is None else str(rho) for rho in found)]
+
+
 def figures(rows: Rows) -> dict[str, Figure]:
     """Both figures, by the estimates chosen beforehand and by the estimator's default."""
     table, drawn = _table(rows), {}

@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from experiments.curves import trade_off
 from experiments.recipe import Recipe
 from experiments.tables import (
+    QUANTITIES,
     Relation,
     Row,
     Rows,
     accuracy_table,
+    cell,
     contrast,
     grouped,
     mean,
@@ -39,6 +41,7 @@ ABLATION: dict[str, dict[str, Any]] = {
     "CE for BCE": {"adversarial_loss": "cross_entropy"},
 }
 
+HEADLINE = ("training", "runs", *QUANTITIES)
 measure = None
 
 
@@ -59,6 +62,13 @@ def section(rows: Rows) -> str:
     parts = [accuracy_table(grouped(plain, _name)), "Ablation, at lambda 0.4 and beta 1 but for what is said:"]
     parts += [accuracy_table(grouped([row for row in rows if _ablated(row) or _default(row)], _name))]
     return "\n\n".join(parts)
+
+
+def headline(rows: Rows) -> Iterator[list[str]]:
+    """Last checkpoints of every method at its published weight."""
+    for settings in _by_method(rows).values():
+        _, same = _published(settings)
+        yield [_name(same[0]), str(len(same)), *(cell(same, quantity) for quantity in QUANTITIES)]
 
 
 def figures(rows: Rows) -> dict[str, Figure]:

@@ -22,6 +22,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 NONE = "none: all of it supervised"
 
+HEADLINE = ("encoder under a robust MLP head", *QUANTITIES)
 measure = None
 
 
@@ -57,6 +58,14 @@ def section(rows: Rows) -> str:
     head = ["encoder", "head", *(f"{name}: {quantity}" for name in ("MLP", "linear") for quantity in QUANTITIES)]
     legend = "Early stopped is the best checkpoint of the standard head by accuracy under attack on held-out images."
     return "\n\n".join([markdown_table(head, lines), legend])
+
+
+def headline(rows: Rows) -> Iterator[list[str]]:
+    """Robust MLP heads."""
+    found = _found(rows)
+    for encoder in (*ENCODERS, NONE):
+        if same := found.get((encoder, "robust", "MLP")):
+            yield [encoder, *(cell(same, quantity) for quantity in QUANTITIES)]
 
 
 def figures(rows: Rows) -> dict[str, Figure]:

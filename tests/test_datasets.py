@@ -6,7 +6,6 @@ import json
 import shlex
 import struct
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -187,13 +186,9 @@ def test_a_classifier_is_trained_and_measured(name: str, written: Callable[[str]
 def test_the_command_on_the_card_of_a_demo_names_its_data(
     flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    module = import_module("art_mi.cli.demo")
-    for name, stub in (
-        ("run_demo", lambda *_, **__: DemoResult((), {})),
-        ("write_demo", lambda found, out, command: command),
-        ("text_table", lambda records: ""),
-    ):
-        monkeypatch.setattr(module, name, stub)
+    monkeypatch.setattr("art_mi.demo.run_demo", lambda *_, **__: DemoResult((), {}))
+    monkeypatch.setattr("art_mi.demo.write_demo", lambda found, out, command: command)
+    monkeypatch.setattr("art_mi.report.text_table", lambda records: "")
     assert main(["demo", "--dataset", "svhn", "--data-dir", "a folder", *flags]) == 0
     words = shlex.split(capsys.readouterr().out)
     assert words[:6] == ["art-mi", "demo", "--dataset", "svhn", "--data-dir", "a folder"]

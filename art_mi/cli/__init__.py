@@ -18,9 +18,10 @@ from art_mi.cli.demo import demo
 from art_mi.cli.estimate import estimate
 from art_mi.cli.evaluate import SWITCHES as EVALUATE_SWITCHES
 from art_mi.cli.evaluate import evaluate
-from art_mi.cli.report import report
+from art_mi.cli.report import write_report
 from art_mi.cli.selftest import selftest
 from art_mi.cli.train import ALIASES, train
+from art_mi.extras import MissingExtraError
 from art_mi.trainers.resume import CHECKPOINT
 
 CLASSES = ("trainer", "attack", "validation_attack")
@@ -30,7 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "estimate": estimate,
     "evaluate": evaluate,
     "train": train,
-    "report": report,
+    "report": write_report,
     "selftest": selftest,
 }
 
@@ -126,7 +127,7 @@ def main(args: list[str] | None = None) -> int:
         keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"
         with _kept(parser, settings) if keeps else nullcontext():
             COMMANDS[settings.subcommand](**chosen)
-    except (OSError, ValueError, TypeError, FloatingPointError) as error:
+    except (OSError, ValueError, TypeError, FloatingPointError, MissingExtraError) as error:
         print(f"art-mi: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -6,8 +6,6 @@ import shlex
 from pathlib import Path
 
 from art_mi.datasets import DataSet
-from art_mi.demo import run_demo, write_demo
-from art_mi.report import text_table
 
 
 def demo(
@@ -32,6 +30,9 @@ def demo(
         random_state: Seed.
         quiet: No progress bars.
     """
+    from art_mi.demo import run_demo, write_demo  # needs the extra `report`
+    from art_mi.report import text_table
+
     nb_epochs = nb_epochs or (20 if dataset == "digits" else 1)
     found = run_demo(
         dataset,

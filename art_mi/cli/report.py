@@ -5,15 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import Optional
 
-from art_mi.report import load_records, write_card, write_figures
-from art_mi.report.card import TITLE
 
-
-def report(
+def write_report(
     folders: list[str],
     out: str = "card.html",
     figures: Optional[str] = None,  # noqa: UP045
-    title: str = TITLE,
+    title: Optional[str] = None,  # noqa: UP045
 ) -> None:
     """Write the robustness card of evaluated models, and Markdown and JSON beside it.
 
@@ -23,11 +20,14 @@ def report(
         figures: Folder for every figure as .svg and .png.
         title: Heading of the card.
     """
+    from art_mi.report import load_records, write_card, write_figures  # needs the extra `report`
+    from art_mi.report.card import TITLE
+
     records = load_records(folders)
-    options = {"--out": out, "--figures": figures, "--title": None if title == TITLE else title}
+    options = {"--out": out, "--figures": figures, "--title": title}
     given = [part for name, value in options.items() if value is not None for part in (name, value)]
     command = shlex.join(["art-mi", "report", *folders, *given])
-    for file in write_card(records, out, title=title, command=command):
+    for file in write_card(records, out, title=title or TITLE, command=command):
         print(file)
     if figures is not None:
         for file in write_figures(records, figures):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
+from art_mi.extras import needing
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.rules import check, integer
@@ -62,7 +63,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        with needing("tensorboard", "tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(folder))
 

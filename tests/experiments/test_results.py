@@ -21,6 +21,7 @@ from experiments.correlation import correlation
 from experiments.curves import least_lead
 from experiments.page import FIGURES, PAGE, kept, page
 from experiments.plan import PLANS
+from experiments.readme import BEGIN, END, README, readme
 from experiments.recipe import METHODS, Recipe
 from experiments.record import Record
 from experiments.tables import Contrast, cell, contrast, grouped, mean
@@ -253,3 +254,13 @@ def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:
     shown = [part.split(")")[0] for part in text.split("](figures/")[1:]]
     assert shown
     assert all((FIGURES / name).is_file() for name in shown)
+
+
+def test_the_tables_of_the_readme_are_drawn_from_the_results() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert readme(text, kept()) == text
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    shown = text[len(before) : -len(after)]
+    assert shown.count("| --- |") >= 3
+    assert "| MIMAE" in shown
+    assert readme(text, []) != text
