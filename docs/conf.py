@@ -19,7 +19,7 @@ os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # of tqdm, which ne
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 project = "art_mi"
-author = "the authors of art_mi"
+author = copyright = "the authors of art_mi"
 version = release = art_mi.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx-mathjax-offline"]
