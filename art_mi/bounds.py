@@ -67,8 +67,8 @@ def donsker_varadhan(scores: Tensor) -> Tensor:
 def nwj(scores: Tensor) -> Tensor:
     """The bound of Nguyen, Wainwright and Jordan, E[T+] - E[exp T-] + 1, tight at T = log p(x, z) / (p(x) p(z)).
 
-    Unbiased on held-out pairs, so a bound there in the strict sense; its variance is the largest of all. Not invariant
-    to constants. The published form f-GAN KL is this one at T - 1.
+    Unbiased on held-out pairs, so that its expectation there is a bound at any number of them; its variance is the
+    largest of all. Not invariant to constants. The published form f-GAN KL is this one at T - 1.
 
     | Paper link: https://arxiv.org/abs/0809.0853
 

@@ -172,9 +172,10 @@ def class_mutual_information(p: Tensor, q: Tensor, *, symmetric: bool = True) ->
     """Mutual information of the classes predicted for clean and adversarial inputs, under P = mean_i p_i q_i^T.
 
     A quantity of the batch: log C where the predictions agree, are certain and balanced, 0 where they collapse onto one
-    class or are independent of each other. The paper says that P "can be" replaced by (P + P^T) / 2. That is the
-    default: without it a constant permutation of the classes scores as high as agreement. With it the value is biased
-    up on small batches, and not 0 on a batch of one.
+    class or, without symmetry, are independent of each other. The paper says that P "can be" replaced by (P + P^T) / 2.
+    That is the default: without it any constant permutation of the classes scores as high as agreement, with it still
+    one that swaps classes in pairs. With it the value is 0 only where predictions are alike on average too, biased up
+    on small batches, and not 0 on a batch of one.
 
     | Paper link: https://proceedings.mlr.press/v157/atsague21a.html (equations 13 and 14)
     | Paper link: https://arxiv.org/abs/1807.06653

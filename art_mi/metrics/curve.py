@@ -57,9 +57,8 @@ def vulnerability_curve(
 
     The attack at a radius starts where that at the radius before ended. What was worst at a smaller radius is allowed
     at a larger one and is replaced only where neither bound rises, so that neither worst-case information nor ceiling
-    rises with the radius. So it is with the accuracies: a sample that a smaller radius makes wrong stays wrong.
-
-    | Paper link: https://arxiv.org/abs/2002.11798 (figure 2)
+    rises with the radius. So it is with the accuracies: a sample that a smaller radius makes wrong stays wrong. The
+    paper measures at one radius.
 
     Given an ART `classifier` and inputs `x`:
 

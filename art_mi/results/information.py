@@ -41,7 +41,7 @@ class Flag(str, Enum):
 
 _MEANINGS = {
     Flag.SATURATED: "near log n, the most this many samples can show: the truth may be larger; use more samples, "
-    "or a noisy or quantised representation",
+    "more noise where more than 1,024 are read in blocks, or a noisy or quantised representation",
     Flag.CRITIC_OVERFIT: "the critic reads far more on the pairs it was fitted on than on the report pairs: too low; "
     "use more samples",
     Flag.NEGATIVE: "a lower bound below zero says nothing: information is at least 0",

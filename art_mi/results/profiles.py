@@ -62,8 +62,6 @@ class FeatureProfile(Result):
 class VulnerabilityCurve(Result):
     """Worst-case information and its accuracy ceiling against the radius.
 
-    | Paper link: https://arxiv.org/abs/2002.11798 (figure 2)
-
     :param eps: Radii in raw input units, ascending.
     :param results: One result a radius.
     :param accuracies: Measured accuracies by attack name, one a radius; empty without labels.

@@ -30,7 +30,8 @@ class WorstCaseMITrainer(StepTrainer):
     As I - beta RV = (1 - beta) J1 + beta J2, `beta=1` is the max-min problem of the worst-case information alone, and
     `beta=0` plain maximisation of information. With `tau` it is the constrained problem of an (eps, tau)-robust
     representation instead, max I subject to RV <= tau, whose dual variable takes the place of beta:
-    beta <- [beta + dual_lr (RV - tau)] within [0, 1], after each step. If it ends at 1, tau was out of reach.
+    beta <- [beta + dual_lr (RV - tau)] within [0, 1], after each step. If it ends at 1, the critics still read
+    more than tau.
 
     Normal and worst-case information have critics of their own, which climb the same bound as the representation. The
     terms `normal`, `worst_case` and `vulnerability` are what these critics read while they learn, small at first and
