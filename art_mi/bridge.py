@@ -32,12 +32,17 @@ def check_classifier(classifier: Any) -> None:
     """Refuse what the gradient cannot pass through.
 
     :param classifier: Anything.
-    :raises TypeError: If it is not an ART `PyTorchClassifier`.
+    :raises TypeError: If it is not an ART `PyTorchClassifier`, or one of those that ART smooths or certifies.
     :raises ValueError: If one of its preprocessing steps works on numpy arrays only.
     :warns UserWarning: If it postprocesses predictions, of which representations, gradients and training know nothing.
     """
     if not isinstance(classifier, PyTorchClassifier):
         raise TypeError(f"`classifier` must be an ART PyTorchClassifier, got {type(classifier).__name__}.")
+    if any(kind.__module__.startswith("art.estimators.certification") for kind in type(classifier).__mro__):
+        raise TypeError(
+            f"`classifier` must predict by its model alone, which ART's smoothed and certified classifiers do not, got "
+            f"{type(classifier).__name__}."
+        )
     for operation in classifier.preprocessing_operations:
         if not isinstance(operation, PreprocessorPyTorch):
             raise ValueError(

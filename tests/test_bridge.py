@@ -7,6 +7,7 @@ import pytest
 import torch
 from art.defences.postprocessor import HighConfidence
 from art.defences.preprocessor import SpatialSmoothing
+from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
 from art.estimators.classification import PyTorchClassifier
 from art.preprocessing.standardisation_mean_std import StandardisationMeanStdPyTorch
 from torch import Tensor, nn
@@ -78,6 +79,12 @@ def test_a_model_that_begins_with_a_step_in_place_leaves_its_inputs_alone() -> N
         outputs(classifier, x)
     assert torch.equal(x, vectors())
     outputs(classifier, x.requires_grad_()).sum().backward()
+
+
+def test_classifiers_that_predict_by_more_than_their_model_are_refused() -> None:
+    smoothed = PyTorchRandomizedSmoothing(nn.Linear(5, 4), nn.CrossEntropyLoss(), (5,), 4, device_type="cpu")
+    with pytest.raises(TypeError, match=r"must predict by its model alone, .* got PyTorchRandomizedSmoothing\."):
+        check_classifier(smoothed)
 
 
 def test_postprocessing_that_is_left_out_is_warned_of() -> None:

@@ -12,7 +12,7 @@ from art_mi.metrics import WorstCaseMIEstimator
 def estimate(
     model: str,
     data: str,
-    eps: str,
+    eps: str | float,
     layer: str | None = None,
     weights: str | None = None,
     method: Literal["noisy", "critic", "quantised"] = "noisy",

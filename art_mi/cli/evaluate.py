@@ -23,7 +23,7 @@ SWITCHES = ("--quiet", "--download", "--layer-profile", "--feature-profile")
 def evaluate(
     model: str,
     data: str,
-    eps: str,
+    eps: str | float,
     out: str,
     weights: str | None = None,
     name: str | None = None,

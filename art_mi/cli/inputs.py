@@ -45,14 +45,14 @@ class Samples:
     eps: float | None
 
 
-def fraction(text: str) -> float:
+def fraction(text: str | float) -> float:
     """A radius such as 0.1 or 8/255.
 
-    :param text: What was typed.
+    :param text: What was typed; a file of settings may hold a number.
     :raises ValueError: If it is neither.
     """
     try:
-        top, _, bottom = text.partition("/")
+        top, _, bottom = str(text).partition("/")
         return float(top) / float(bottom or 1)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"`eps` must be a number or a fraction such as 8/255, got {text!r}.") from None

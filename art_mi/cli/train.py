@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, Union
 
 import torch
 from art.attacks.attack import EvasionAttack
@@ -78,7 +78,7 @@ def train(
     data: str,
     out: str,
     model: str = "small-cnn",
-    eps: Optional[str] = None,  # noqa: UP045
+    eps: Union[str, float, None] = None,  # noqa: UP007
     attack: Optional[AttackClass] = None,  # noqa: UP045
     validation_attack: Optional[AttackClass] = None,  # noqa: UP045
     optimizer: OptimizerClass = torch.optim.Adam,

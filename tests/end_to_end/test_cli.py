@@ -119,6 +119,19 @@ def test_estimate_imports_a_function_and_measures_a_named_layer(images, tmp_path
     assert "bits" in out
 
 
+def test_estimate_reads_its_settings_from_a_file_where_a_radius_may_be_a_number(images, tmp_path, monkeypatch, capsys):
+    (tmp_path / "of_a_file.py").write_text(
+        "from art_mi.models import small_cnn\ndef build():\n    return small_cnn((1, 8, 8), 10)\n"
+    )
+    (tmp_path / "settings.yaml").write_text(
+        f"model: of_a_file:build\ndata: {images}\neps: 0.05\nmax_iter: 2\nquiet: true\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for more, eps in (([], "0.05"), (["--eps", "1/10"], "0.1")):
+        assert main(["estimate", "--config", "settings.yaml", *more]) == 0
+        assert f"eps {eps}," in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
