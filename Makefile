@@ -26,8 +26,14 @@ dist: .venv/installed
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
 
-docs: .venv/installed
+docs: .venv/installed docs/_build/executed
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+
+# What pages printed is kept for as long as the code they ran stays.
+docs/_build/executed: docs/digits.py $(shell find art_mi -name '*.py' -o -name '*.jinja')
+	rm -rf docs/_build
+	mkdir -p docs/_build
+	touch $@
 
 lint: .venv/installed
 	$(BIN)/ruff check .
