@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,10 +14,9 @@ from tqdm.auto import tqdm
 
 from experiments import EXPERIMENTS
 from experiments.page import PAGE, draw, kept, page
-from experiments.plan import PLANS, Plan
+from experiments.plan import PLANS
 from experiments.readme import README, readme
-from experiments.recipe import Recipe
-from experiments.record import RESULTS, Record, plain
+from experiments.record import RESULTS, Record, key
 from experiments.workers import quiet, rows, workshop
 
 Data = Literal["digits", "mnist", "fashion-mnist", "svhn", "cifar10"]
@@ -62,7 +60,9 @@ def main(
     module = importlib.import_module(f"experiments.{name}")
     recipes = [recipe for seed in range(seeds or chosen.nb_seeds) for recipe in module.recipes(seed)]
     opened = partial(workshop, chosen, data, data_dir, download, runs / data, device)
-    found = _before(out, Record.of(name, data, chosen, (), 0), [_key(recipe, chosen) for recipe in recipes])
+    found = _before(
+        out, Record.of(name, data, chosen, (), 0), [key(recipe.setting(chosen), recipe.seed) for recipe in recipes]
+    )
     for number, row in tqdm(rows(opened, module.measure, recipes, workers), total=len(recipes), desc=name):
         found[number] = row
         so_far = [found[known] for known in sorted(found)]
@@ -78,16 +78,12 @@ def _drawn() -> int:
     return 0
 
 
-def _key(recipe: Recipe, plan: Plan) -> str:
-    return json.dumps([plain(recipe.setting(plan)), recipe.seed], sort_keys=True)
-
-
 def _before(out: Path, record: Record, keys: Sequence[str]) -> dict[int, Mapping[str, Any]]:
     """Rows of an earlier call, by the number of the recipe that asks for them again."""
     path = out / record.file
     rows = Record.read(path).rows if path.exists() else ()
-    by_key = {json.dumps([row["setting"], row["seed"]], sort_keys=True): row for row in rows}
-    return {number: by_key[key] for number, key in enumerate(keys) if key in by_key}
+    by_key = {key(row["setting"], row["seed"]): row for row in rows}
+    return {number: by_key[asked] for number, asked in enumerate(keys) if asked in by_key}
 
 
 def _typed(argument: str) -> str:

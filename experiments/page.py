@@ -10,7 +10,8 @@ from typing import Any
 import matplotlib as mpl
 
 from experiments import EXPERIMENTS
-from experiments.record import RESULTS, Record
+from experiments.plan import PLANS
+from experiments.record import RESULTS, Record, key
 from experiments.tables import markdown_table, named
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -113,10 +114,19 @@ def _made(record: Record) -> str:
 
 
 def _open(record: Record) -> str:
-    """What is missing and what failed."""
+    """What is missing, what the command would no longer make so, and what failed."""
     said = [f"**{record.missing} training runs are still to come.**"] if record.missing else []
+    if outdated := _outdated(record):
+        said.append(f"**Training runs with settings that this command no longer has: {outdated}.**")
     said += [f"Failed: {named(row['setting'])}, {row['failed']}" for row in record.rows if "failed" in row]
     return "\n\n".join(said)
+
+
+def _outdated(record: Record) -> int:
+    """Rows that no recipe of the experiment asks for any more."""
+    plan, seeds = PLANS[record.plan["name"]], {row["seed"] for row in record.rows}
+    asked = {key(recipe.setting(plan), seed) for seed in seeds for recipe in _module(record).recipes(seed)}
+    return sum(key(row["setting"], row["seed"]) not in asked for row in record.rows)
 
 
 def _file(record: Record, name: str) -> str:

@@ -71,6 +71,11 @@ def made_by(device: str) -> dict[str, Any]:
     }
 
 
+def key(setting: Mapping[str, Any], seed: int) -> str:
+    """What tells rows of an experiment apart."""
+    return json.dumps([plain(setting), seed], sort_keys=True)
+
+
 def plain(value: Any) -> Any:
     """A value as JSON has it, numbers rounded, those that are not finite as None."""
     if isinstance(value, Mapping):

@@ -248,6 +248,14 @@ def test_the_quick_variant_runs(name: str, tmp_path: Path) -> None:
 # --- the docs ---
 
 
+def test_rows_that_the_command_would_not_make_any_more_are_counted() -> None:
+    setting = Recipe("Madry").setting(PLANS["quick"])
+    rows = [{**row(0.9, 0.5), "setting": setting}, {**row(0.9, 0.5), "setting": {**setting, "radius": 3.0}}]
+    for known, said in ((rows[:1], False), (rows, True)):
+        text = page([Record.of("dale", "digits", PLANS["quick"], known, 0)])
+        assert ("settings that this command no longer has: 1." in text) == said
+
+
 def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:
     text = page(kept())
     assert PAGE.read_text(encoding="utf-8") == text
