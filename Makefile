@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SUITE := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench browser demo dist docs lint test test-long test-minimum
+.PHONY: bench browser demo dist docs lint test test-long test-minimum version
 
 # Reinstalls only when setup.cfg changes.
 .venv/installed: setup.cfg pyproject.toml
@@ -54,3 +54,7 @@ test-minimum:
 	$(PYTHON) .ci/minimum.py > .venv-minimum/constraints.txt
 	.venv-minimum/bin/python -m pip install --quiet --constraint .venv-minimum/constraints.txt --editable '.[test]'
 	OMP_NUM_THREADS=1 .venv-minimum/bin/python -m $(SUITE) -W ignore::DeprecationWarning
+
+# A release's tag names the version: `make version tag=v0.1.0`.
+version:
+	test "v$$(sed -n 's/^version = //p' setup.cfg)" = "$(or $(tag),$(GITHUB_REF_NAME))"

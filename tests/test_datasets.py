@@ -189,14 +189,14 @@ def test_the_command_on_the_card_of_a_demo_names_its_data(
     monkeypatch.setattr("art_mi.demo.run_demo", lambda *_, **__: DemoResult((), {}))
     monkeypatch.setattr("art_mi.demo.write_demo", lambda found, out, command: command)
     monkeypatch.setattr("art_mi.report.text_table", lambda records: "")
-    assert main(["demo", "--dataset", "svhn", "--data-dir", "a folder", *flags]) == 0
+    assert main(["demo", "--data", "svhn", "--data-dir", "a folder", *flags]) == 0
     words = shlex.split(capsys.readouterr().out)
-    assert words[:6] == ["art-mi", "demo", "--dataset", "svhn", "--data-dir", "a folder"]
+    assert words[:6] == ["art-mi", "demo", "--data", "svhn", "--data-dir", "a folder"]
     assert ("--download" in words) == bool(flags)
 
 
 @pytest.mark.parametrize(
-    "command", [["demo", "--dataset"], [*TRAIN, "--data"], [*ESTIMATE, "--data"], [*EVALUATE, "--data"]]
+    "command", [["demo", "--data"], [*TRAIN, "--data"], [*ESTIMATE, "--data"], [*EVALUATE, "--data"]]
 )
 @pytest.mark.parametrize(("flags", "remedy"), [([], "(`--download`)"), (["--download"], "The download failed")])
 def test_every_command_downloads_with_the_flag_only(

@@ -9,7 +9,7 @@ from art_mi.datasets import DataSet
 
 
 def demo(
-    dataset: DataSet = "digits",
+    data: DataSet = "digits",
     data_dir: str | None = None,
     download: bool = False,
     out: str = "art-mi-demo",
@@ -21,7 +21,7 @@ def demo(
     """Train a standard and a robust classifier of real images and compare their representations.
 
     Args:
-        dataset: Data set; digits needs no files.
+        data: Data set; digits needs no files.
         data_dir: Folder of torchvision's files, for all data sets but digits.
         download: Download what is missing into that folder.
         out: Folder for the card index.html and a folder of results for each model.
@@ -33,9 +33,9 @@ def demo(
     from art_mi.demo import run_demo, write_demo  # needs the extra `report`
     from art_mi.report import text_table
 
-    nb_epochs = nb_epochs or (20 if dataset == "digits" else 1)
+    nb_epochs = nb_epochs or (20 if data == "digits" else 1)
     found = run_demo(
-        dataset,
+        data,
         data_dir,
         download=download,
         nb_epochs=nb_epochs,
@@ -46,7 +46,7 @@ def demo(
     folder = Path(out)
     options = "" if data_dir is None else f" --data-dir {shlex.quote(data_dir)}"
     options += " --download" if download else ""
-    command = f"art-mi demo --dataset {dataset}{options} --nb-epochs {nb_epochs} --nb-samples {nb_samples}"
+    command = f"art-mi demo --data {data}{options} --nb-epochs {nb_epochs} --nb-samples {nb_samples}"
     page = write_demo(found, folder, f"{command} --random-state {random_state}")
     print(text_table(found.records))
     print(f"\n{page}")

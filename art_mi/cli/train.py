@@ -91,6 +91,7 @@ def train(
     rv_every: int | None = None,
     tensorboard: bool = False,
     resume: bool = False,
+    quiet: bool = False,
     **course: Any,
 ) -> None:
     """Train a defence; by `torchrun --nproc-per-node=N -m art_mi.cli train ...` on several processes.
@@ -117,6 +118,7 @@ def train(
             l_inf, at the trainer's layer where it has one and at the output otherwise; by default never.
         tensorboard: Write the history for TensorBoard too, into a folder of that name in `out`.
         resume: Go on from the checkpoint in `out`.
+        quiet: No progress bar.
         **course: How the training goes; see :class:`Course`.
     """
     samples = split_samples(data, data_dir, validation_fraction, download=download)
@@ -127,6 +129,7 @@ def train(
     trained_against = _attack(classifier, attack, samples.eps if radius is None else radius)
     radius = _radius(trained_against) if radius is None else radius
     defence = trainer(classifier, trained_against, **({} if fabric is None else {"fabric": fabric}))
+    defence.verbose = defence.verbose and not quiet
     x, y = samples.train
     defence.fit(
         x,

@@ -93,5 +93,10 @@ def test_a_script_has_at_most_60_lines(name):
     assert len((FOLDER / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 60
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_printed_in_the_documentation(name):
+    assert f"../examples/{name}.py" in (FOLDER.parent / "docs/scripts.md").read_text(encoding="utf-8")
+
+
 def test_every_relation_is_of_a_script():
     assert sorted(RELATIONS) == SCRIPTS

@@ -13,7 +13,7 @@ import pytest
 
 from art_mi.report import write_card
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 SIZES = {"desk": 1280, "phone": 390}
 HOSTILE = (
     "\"><script>document.title='caught'</script><img src=x onerror=\"document.title='caught'\">$\\frac{ </style> "
