@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SUITE := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench browser demo dist docs lint test test-long test-minimum version
+.PHONY: bench browser demo dist docs lint test test-slow test-minimum version
 
 # Reinstalls only when setup.cfg changes.
 .venv/installed: setup.cfg pyproject.toml
@@ -43,9 +43,12 @@ lint: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m $(SUITE)
 
-# Minutes to an hour: experiments from beginning to end.
-test-long: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses auto
+# Hours: what breaks only when tried often, counted for docs/reliability.md, then experiments from beginning to end.
+test-slow: .venv/installed
+	OMP_NUM_THREADS=1 ART_MI_COUNTS=tests/reliability/counts.json \
+		$(BIN)/python -m pytest tests/reliability -m "slow or not slow" --numprocesses auto
+	$(BIN)/python tests/reliability/page.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore tests/reliability --numprocesses auto
 
 # The suite with the lowest version of each dependency: `make test-minimum PYTHON=python3.10`. What these old versions
 # deprecate of one another is not ours to mend.

@@ -74,7 +74,6 @@ def rates(trainer, eps=EPS):
     return clean.value, robust.value
 
 
-@pytest.mark.slow
 @seeds
 def test_every_defence_beats_standard_training_under_attack_and_ours_keep_up_with_madry(seed):
     _, standard = rates(trained(StandardTrainer, seed))
@@ -90,7 +89,6 @@ def test_every_defence_beats_standard_training_under_attack_and_ours_keep_up_wit
     assert dale >= madry - 0.02
 
 
-@pytest.mark.slow
 @seeds
 def test_the_dual_variable_of_dale_holds_the_clean_loss_at_its_margin(seed):
     """Of a linear classifier, so that the constrained problem has one answer that is reached in a few seconds."""
@@ -111,7 +109,6 @@ def test_the_dual_variable_of_dale_holds_the_clean_loss_at_its_margin(seed):
     assert rest == 0
 
 
-@pytest.mark.slow
 @seeds
 def test_at_a_tight_margin_dale_keeps_the_clean_accuracy_that_madry_loses(seed):
     """It pays with robustness: about 8 % under attack are left to it and 21 % to Madry, of standard training none."""
@@ -124,7 +121,6 @@ def test_at_a_tight_margin_dale_keeps_the_clean_accuracy_that_madry_loses(seed):
     assert robust > standard[1] + 0.03
 
 
-@pytest.mark.slow
 @seeds
 def test_a_worst_case_encoder_lets_a_robust_head_stand_twenty_points_higher_than_a_normal_one(seed):
     options = {"layer": "features", "head": "robust", "critic_lr": 1e-3, "nb_epochs": 30, "head_epochs": 10}
@@ -135,7 +131,6 @@ def test_a_worst_case_encoder_lets_a_robust_head_stand_twenty_points_higher_than
     assert worst_case > standard + 0.08
 
 
-@pytest.mark.slow
 def test_a_limit_on_vulnerability_leaves_an_encoder_that_another_measurement_finds_less_vulnerable():
     options = {"layer": "features", "head": None, "critic_lr": 1e-3, "nb_epochs": 30}
     measure = WorstCaseMIEstimator(EPS, layer="features", max_iter=20, verbose=False)

@@ -209,7 +209,6 @@ runpy.run_module("experiments", run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.slow
 def test_two_workers_of_the_command_find_what_one_does(tmp_path: Path) -> None:
     found = []
     for workers in ("1", "2"):
@@ -232,7 +231,7 @@ def test_unknown_names_are_refused() -> None:
         main("table9")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_quick_variant_runs(name: str, tmp_path: Path) -> None:
     options = ["--quick", "--workers", "2", "--runs", "runs", "--out", "out"]

@@ -180,7 +180,6 @@ def test_noisy_two_point_uniform_channel_reaches_its_exact_worst_case(m, eps):
     assert result.worst_case.value == pytest.approx(two_point_uniform_information(max(0.0, m - eps), 1.0), abs=0.03)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("channel", ["gaussian", "uniform"])
 def test_critic_reaches_the_exact_worst_case_of_a_noisy_two_point_channel(channel):
     generator = torch.Generator().manual_seed(0)

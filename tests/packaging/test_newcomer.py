@@ -111,7 +111,6 @@ def newcomer(archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
     return variables
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("packaging")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_as_it_stands(page: Path, newcomer: dict[str, str], tmp_path: Path) -> None:

@@ -292,7 +292,6 @@ def test_a_compiled_step_trains_like_an_interpreted_one(toy: Any, monkeypatch: p
     torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_step_compiled_to_machine_code_trains_like_an_interpreted_one(toy: Any) -> None:
     weights, kinds = compiled_and_not(toy)
     assert kinds == ["Sequential"] * 2 + ["OptimizedModule"] * 2
