@@ -53,8 +53,8 @@ def relations(rows: Rows) -> Iterator[Relation]:
             leads = {q: contrast([(1, ours), (-1, theirs)], q) for q in ("clean", "AutoAttack")}
             answers = {lead.positive for lead in leads.values()}
             yield Relation(
-                f"the combination (rho {label}) is at least as good as {parent} ({of_parent}) in both accuracies",
-                ", ".join(f"{name} {lead}" for name, lead in leads.items()),
+                f"the combination is at least as good as {parent} in both accuracies",
+                f"{', '.join(f'{name} {lead}' for name, lead in leads.items())} (rho {label} against {of_parent})",
                 False if False in answers else True if answers == {True} else None,
             )
 

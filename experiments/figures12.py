@@ -203,8 +203,8 @@ def relations(rows: Rows) -> Iterator[Relation]:
         for how, estimate in CHOSEN.items():
             rho = _rho(table[estimate], *pair)
             yield Relation(
-                f"{what}: rho of at least {GOAL} over all {len(rows)} models, by {estimate}, {how}",
-                f"{rho}{seen}",
+                f"{what}: rho of at least {GOAL} over all models, by {estimate}, {how}",
+                f"{rho} over {len(rows)} models{seen}",
                 None if rho is None else rho.rho >= GOAL,
             )
     above = [

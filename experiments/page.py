@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ The files lie in `experiments/results/`, from which this page is drawn.
 AGREEMENT = """## What agreed with the papers and what did not
 
 On one machine without a GPU: narrow networks, a part of the images, few epochs. A claim that failed here may hold at
-full size, and the other way round."""
+full size, and the other way round. The numbers behind each answer are in the section of its experiment."""
 HOLDS = {True: "yes", False: "**no**", None: "undecided"}
 
 
@@ -43,7 +43,7 @@ def page(records: Iterable[Record]) -> str:
     :param records: One an experiment and data set.
     """
     every = list(records)
-    return "\n".join([HEAD, _agreement(every), *map(_section, every)])
+    return "\n".join([HEAD, _agreement([record for record in every if _finished(record)]), *map(_section, every)])
 
 
 def draw(records: Iterable[Record], folder: Path = FIGURES) -> None:
@@ -67,20 +67,29 @@ def kept() -> list[Record]:
     return sorted(records, key=lambda record: EXPERIMENTS.index(record.experiment))
 
 
-def _agreement(records: Iterable[Record]) -> str:
-    """What was found of what the papers say, in one table."""
-    lines = [
-        [_title(record), relation.says, relation.found, HOLDS[relation.holds]]
-        for record in records
-        for relation in _module(record).relations(_finished(record))
-    ]
-    return f"{AGREEMENT}\n\n{markdown_table(['experiment', 'claim', 'found', 'holds'], lines)}\n"
+def _agreement(records: Sequence[Record]) -> str:
+    """Which claims of each experiment hold on which data, in one table."""
+    data = list(dict.fromkeys(record.data for record in records))
+    claims: dict[tuple[str, str], dict[str, str]] = {}
+    for record in records:
+        for relation in _module(record).relations(_finished(record)):
+            claim = claims.setdefault((_module(record).TITLE, relation.says), {})
+            claim[record.data] = HOLDS[relation.holds]
+    lines = [[*claim, *(holds.get(name, "") for name in data)] for claim, holds in claims.items()]
+    return f"{AGREEMENT}\n\n{markdown_table(['experiment', 'claim', *data], lines)}\n"
+
+
+def _claims(record: Record) -> str:
+    """What was found of each claim."""
+    relations = _module(record).relations(_finished(record))
+    return markdown_table(["claim", "found", "holds"], [[r.says, r.found, HOLDS[r.holds]] for r in relations])
 
 
 def _section(record: Record) -> str:
     module, rows = _module(record), _finished(record)
     pictures = [f"![{name}](figures/{_file(record, name)}.svg)" for name in module.figures(rows)] if rows else []
-    parts = [f"## {_title(record)}", _made(record), _open(record), module.section(rows) if rows else "", *pictures]
+    parts = [f"## {_title(record)}", _made(record), _open(record)]
+    parts += [module.section(rows), _claims(record), *pictures] if rows else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
