@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from art_mi.report.plots.canvas import MODELS, finish, new_axes
-from experiments.tables import Contrast, Rows, accuracy, contrast, mean
+from experiments.tables import Contrast, Rows, accuracy, contrast, interval, mean
 
 Curve = Sequence[tuple[str, Rows]]  # settings with their rows
 
 
 def trade_off(curves: Mapping[str, Curve]) -> Figure:
-    """Means over training runs, joined in the order of clean accuracy, and a faint point each run.
+    """Means over training runs with their 95 % intervals over images, joined by clean accuracy; a faint point a run.
 
     :param curves: Settings by method.
     """
@@ -26,6 +26,7 @@ def trade_off(curves: Mapping[str, Curve]) -> Figure:
         for _, rows in settings:
             runs = [(accuracy(row, "clean"), accuracy(row, "AutoAttack")) for row in rows]
             axes.plot(*zip(*runs, strict=True), color=colour, marker=marker, linestyle="none", alpha=0.3, markersize=4)
+            axes.vlines(mean(rows, "clean"), *interval(rows, "AutoAttack"), color=colour, alpha=0.3, linewidth=1)
         x, y, labels = zip(*points, strict=True)
         axes.plot(x, y, color=colour, marker=marker, linewidth=1, label=name)
         for point in zip(x, y, labels, strict=True):

@@ -75,12 +75,12 @@ def figures(rows: Rows) -> dict[str, Figure]:
     """Clean against attacked accuracy over the weights, and over lambda."""
     curves = {name: settings for name, settings in _by_method(rows).items() if name in ("Madry", *WEIGHTS)}
     drawn = {"mimae-weights": trade_off(curves)}
-    lambdas = [(f"{same[0]['setting']['options']['lamb']:g}", same) for same in _swept(rows)]
-    return {**drawn, "mimae-lambda": trade_off({"MIMAE over lambda": lambdas})} if lambdas else drawn
+    lambdas = [(f"{same[0]['setting']['options'].get('lamb', 0.4):g}", same) for same in _swept(rows)]
+    return {**drawn, "mimae-lambda": trade_off({"MIMAE over lambda": lambdas})} if len(lambdas) > 1 else drawn
 
 
 def _swept(rows: Rows) -> list[Rows]:
-    lambdas = [row for row in rows if "lamb" in row["setting"]["options"] and not _ablated(row)]
+    lambdas = [row for row in rows if _default(row) or ("lamb" in row["setting"]["options"] and not _ablated(row))]
     return list(grouped(lambdas, _name).values())
 
 

@@ -26,7 +26,8 @@ highest accuracy under PGD-20 on held-out training images. Claims are held again
 checkpoints, with a standard error over images and training runs; within two of them a claim is undecided. Claims about
 nats, losses and ranks are held against the numbers shown, one training run each where no other number is given.
 Seconds an epoch, validation included, are of one worker on a machine that did other work beside: no measure of speed.
-The files lie in `experiments/results/`, from which this page is drawn.
+Bars in plots are the interval over images; two settings, measured on the same images, differ with less error than
+theirs. The files lie in `experiments/results/`, from which this page is drawn.
 """
 
 

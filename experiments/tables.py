@@ -112,12 +112,18 @@ def validated(rows: Rows) -> float:
     return statistics.fmean(row["history"][-1]["robust_accuracy"] for row in rows)
 
 
+def interval(rows: Rows, quantity: str, checkpoint: str = "last") -> tuple[float, float]:
+    """Wilson's 95 % interval of the mean over test images, in per cent."""
+    n = rows[0][checkpoint][quantity]["nb_samples"]
+    low, high = wilson_interval(round(mean(rows, quantity, checkpoint) / 100 * n), n)
+    return 100 * low, 100 * high
+
+
 def cell(rows: Rows, quantity: str, checkpoint: str = "last") -> str:
     """Mean over training runs ± their standard deviation, and Wilson's interval of that mean over images."""
-    value, n = mean(rows, quantity, checkpoint), rows[0][checkpoint][quantity]["nb_samples"]
-    low, high = wilson_interval(round(value / 100 * n), n)
+    value, (low, high) = mean(rows, quantity, checkpoint), interval(rows, quantity, checkpoint)
     apart = statistics.stdev(accuracy(row, quantity, checkpoint) for row in rows) if len(rows) > 1 else None
-    return f"{value:.1f}{'' if apart is None else f' ± {apart:.1f}'} [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{value:.1f}{'' if apart is None else f' ± {apart:.1f}'} [{low:.0f}, {high:.0f}]"
 
 
 def accuracy_table(groups: Mapping[str, Rows]) -> str:
