@@ -56,7 +56,8 @@ test-minimum:
 	test -x .venv-minimum/bin/python || $(PYTHON) -m venv .venv-minimum
 	$(PYTHON) .ci/minimum.py > .venv-minimum/constraints.txt
 	.venv-minimum/bin/python -m pip install --quiet --constraint .venv-minimum/constraints.txt --editable '.[test]'
-	OMP_NUM_THREADS=1 .venv-minimum/bin/python -m $(SUITE) -W ignore::DeprecationWarning
+	OMP_NUM_THREADS=1 .venv-minimum/bin/python -m $(SUITE) -W ignore::DeprecationWarning \
+		-W 'ignore:The epoch parameter:UserWarning' -W 'ignore:Skipping serialization:UserWarning'
 
 # A release's tag names the version: `make version tag=v0.1.0`.
 version:

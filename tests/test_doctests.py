@@ -8,7 +8,7 @@ from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 import pytest
@@ -66,6 +66,6 @@ def test_what_measures_attacks_trains_and_is_pure_has_an_example() -> None:
 
 
 def _is_public(part: ModuleType, name: str, value: Any) -> bool:
-    if name.startswith("_") or not (inspect.isclass(value) or inspect.isfunction(value)):
+    if name.startswith("_") or get_origin(value) or not (inspect.isclass(value) or inspect.isfunction(value)):
         return False
     return name in part.__all__ if hasattr(part, "__all__") else value.__module__ == part.__name__

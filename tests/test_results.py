@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from art_mi.results import Flag, MIEstimate, RepresentationVulnerability, conversion
+from art_mi.results import Flag, MIEstimate, ModelRecord, RepresentationVulnerability, conversion
 
 
 def estimate(value: float = 1.25, **changes: Any) -> MIEstimate:
@@ -205,3 +205,10 @@ def test_rows_are_named_in_reading_order() -> None:
     assert names[:3] == ["normal information", "worst-case information", "representation vulnerability"]
     assert len(names) == 4
     assert len(vulnerability(own_critic=None).rows()) == 3
+
+
+def test_images_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
+    record = ModelRecord("model", images={"x": np.zeros((2, 3)), "y": np.array([{}], dtype=object)})
+    with pytest.raises(ValueError, match=r"`images\['y'\]\.dtype` must be that of numbers, got dtype\('O'\)"):
+        record.save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -18,8 +18,10 @@ from art_mi.results.profiles import FeatureProfile, LayerProfile, VulnerabilityC
 from art_mi.results.result import NOT_STORED, Result, written
 from art_mi.results.robustness import RobustnessResult
 from art_mi.results.vulnerability import RepresentationVulnerability
+from art_mi.rules import Rule, check
 
 RECORD, IMAGES = "results.json", "images.npz"
+NUMERIC: Rule = "that of numbers", lambda dtype: dtype.kind in "biuf"
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,15 @@ class ModelRecord(Result):
         """Write `results.json` and, where there are images, `images.npz`; each is replaced whole or not at all.
 
         :param folder: Created where missing.
+        :raises ValueError: If images are not numbers.
         """
+        for name, images in self.images.items():
+            check(f"images[{name!r}].dtype", np.asarray(images).dtype, NUMERIC)
         out = Path(folder)
         out.mkdir(parents=True, exist_ok=True)
         if self.images:
             packed = io.BytesIO()
-            np.savez_compressed(packed, allow_pickle=False, **dict(self.images))
+            np.savez_compressed(packed, **dict(self.images))
             replace_file(out / IMAGES, packed.getvalue())
         replace_file(out / RECORD, f"{self.to_json()}\n".encode())
 

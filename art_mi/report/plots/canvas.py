@@ -183,7 +183,7 @@ def _saved(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     style: Any = {"svg.hashsalt": "art_mi", "svg.fonttype": "none"}
     with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a browser has its own fonts
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a browser has its own fonts
         figure.savefig(buffer, **options)
     return buffer.getvalue()
 
