@@ -148,7 +148,9 @@ class Measurement:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def difference(normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bool) -> MIEstimate:
+def difference(
+    normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bool, undercounted: float = 0.0
+) -> MIEstimate:
     """Representation vulnerability from two estimates over the same resamples.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (equation 4.1)
@@ -158,6 +160,7 @@ def difference(normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bo
     :param bias: Direction of every known bias, in words.
     :param attacked: Whether there was room for a perturbation. If so, a vulnerability of 0 is what the attack failed to
         raise, and without limit above where the information is cut off at the most the samples can show.
+    :param undercounted: By how many nats `normal` is low for counting few samples; `worst` is low by less.
     """
     unbounded = attacked and Flag.SATURATED in normal.flags and normal.lower is None
     if worst is normal:
@@ -173,7 +176,7 @@ def difference(normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bo
         low, high = percentile_interval(replicates)
         sides = (normal.lower - worst.upper, normal.upper - worst.lower)
         # The replicates are those of the lower bounds; the gaps between the bounds widen the interval on either side.
-        interval = (low - (worst.upper - worst.lower), high + (normal.upper - normal.lower))
+        interval = (low - (worst.upper - worst.lower), high + (normal.upper - normal.lower) + undercounted)
     return MIEstimate(
         value=normal.value - worst.value,
         confidence_interval=(interval[0], math.inf if unbounded else interval[1]),

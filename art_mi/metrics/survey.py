@@ -11,21 +11,19 @@ from torch import Tensor
 
 from art_mi.channels import Moments
 from art_mi.metrics.measurement import Problem
-from art_mi.representations import blind_fraction, check_finite, check_varies, in_batches
+from art_mi.representations import Probe, check_finite, check_varies, in_batches, probe
 
 
 @dataclass(frozen=True)
 class Census:
     """What is counted over all samples before any is moved; counts over parts of them add up.
 
-    :param nb_samples: How many there are.
     :param label_counts: How many are of each class, where labels were given.
-    :param blind: Share in [0, 1] on which no gradient reaches the input.
+    :param probe: How many there are, and on how many an attack can be believed.
     """
 
-    nb_samples: int
     label_counts: NDArray[np.int64] | None
-    blind: float
+    probe: Probe
 
     @classmethod
     def of(cls, problem: Problem) -> Census:
@@ -36,15 +34,13 @@ class Census:
         counts = None
         if problem.y is not None:
             counts = problem.y.bincount(minlength=problem.classifier.nb_classes).cpu().numpy()
-        blind = blind_fraction(problem.represent, problem.x, problem.batch_size, problem.random_state)
-        return cls(len(problem.x), counts, blind)
+        return cls(counts, probe(problem.represent, problem.x, problem.ball, problem.batch_size, problem.random_state))
 
     def __add__(self, other: Census) -> Census:
-        n = self.nb_samples + other.nb_samples
         counts = None
         if self.label_counts is not None and other.label_counts is not None:
             counts = self.label_counts + other.label_counts
-        return Census(n, counts, (self.nb_samples * self.blind + other.nb_samples * other.blind) / n)
+        return Census(counts, self.probe + other.probe)
 
 
 @dataclass(frozen=True)
