@@ -294,23 +294,28 @@ def test_independent_pairs_share_nothing(name: str, seeds: int, tally: Any) -> N
 
 
 SHIFTS = {
-    "noisy": ({}, 1e-4),
-    "quantised": ({"codes": lambda z: z >= z.mean(0)}, 1e-6),  # codes that an invertible map of z does not change
-    "critic": ({"max_steps": 20}, 0.05),  # float32 inputs round anew, and fitting amplifies it
+    "noisy": {},
+    "quantised": {"codes": lambda z: z >= z.mean(0)},  # codes that an invertible map of z does not change
+    "critic": {"max_steps": 20},
 }
 
 
 @pytest.mark.parametrize("method", SHIFTS)
 @pytest.mark.parametrize("shifts", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_shift_of_all_inputs_alike_takes_nothing(method: str, shifts: int, tally: Any) -> None:
+    """Without a critic the reading is the same; critics start apart, as inputs round anew, and agree within sampling."""
     random = np.random.default_rng(0)
-    classifier, x = linear(random.normal(size=(2, 4)), channel=method == "critic"), random.normal(size=(600, 4))
-    settings, tolerance = SHIFTS[method]
-    before = measured(classifier, x, method=method, **settings).normal.value
-    assert before > 0.3
+    classifier, x = linear(random.normal(size=(2, 4)), channel=method == "critic"), random.normal(size=(1200, 4))
+    before = measured(classifier, x, method=method, **SHIFTS[method]).normal
+    assert before.confidence_interval[0] > 0.3
     for _ in range(shifts):
-        after = measured(classifier, x + random.normal(size=4), method=method, **settings).normal.value
-        assert after == pytest.approx(before, abs=tolerance)
+        after = measured(classifier, x + random.normal(size=4), method=method, **SHIFTS[method]).normal
+        if method == "critic":
+            assert max(before.confidence_interval[0], after.confidence_interval[0]) <= min(
+                before.confidence_interval[1], after.confidence_interval[1]
+            )
+        else:
+            assert after.value == pytest.approx(before.value, abs=1e-4)
     tally(AREA, "shifts of all inputs alike", shifts, "information unchanged")
 
 
