@@ -221,7 +221,8 @@ def check_representation(z: Tensor) -> None:
     :raises ValueError: If they are not finite, or all the same.
     """
     check_finite(z)
-    check_varies(not bool((z == z[:1]).all()))
+    if bool((z == z[:1]).all()):
+        raise ValueError("`layer` must give a representation that varies, got a constant one on `x`.")
 
 
 def check_finite(z: Tensor) -> None:
@@ -232,16 +233,6 @@ def check_finite(z: Tensor) -> None:
     """
     if not bool(torch.isfinite(z).all()):
         raise ValueError("`layer` must give finite numbers, got NaN or infinity on `x`.")
-
-
-def check_varies(varies: bool) -> None:
-    """Refuse a representation that is the same for all samples.
-
-    :param varies: Whether it is not.
-    :raises ValueError: If it is.
-    """
-    if not varies:
-        raise ValueError("`layer` must give a representation that varies, got a constant one on `x`.")
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,26 @@ class Measurement:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def constant(estimator: str, nb_samples: int, random_state: int) -> MIEstimate:
+    """What is the same on all clean inputs says nothing of them, and no attack leaves less.
+
+    :param estimator: Name of what is constant.
+    :param nb_samples: On how many samples.
+    :param random_state: Seed.
+    """
+    return MIEstimate(
+        value=0.0,
+        confidence_interval=(0.0, 0.0),
+        estimator=estimator,
+        bias="none: it is the same on all clean inputs, and information is never below 0",
+        nb_samples=nb_samples,
+        random_state=random_state,
+        lower=0.0,
+        upper=0.0,
+        replicates=np.zeros(1000),
+    )
+
+
 def difference(
     normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bool, undercounted: float = 0.0
 ) -> MIEstimate:

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from art_mi.channels import Moments
 from art_mi.metrics.measurement import Problem
-from art_mi.representations import Probe, check_finite, check_varies, in_batches, probe
+from art_mi.representations import Probe, check_finite, in_batches, probe
 
 
 @dataclass(frozen=True)
@@ -50,32 +51,33 @@ class Survey:
     :param problem: The first chunk, whose settings are those of all.
     :param census: Of all samples.
     :param moments: Of their representations.
+    :param first: Representation of the first sample, shape `(1, d)`.
+    :param varies: Whether another sample's differs.
     """
 
     problem: Problem
     census: Census
     moments: Moments
+    first: Tensor
+    varies: bool
 
     def __add__(self, other: Survey) -> Survey:
-        return Survey(self.problem, self.census + other.census, self.moments + other.moments)
+        varies = self.varies or other.varies or not torch.equal(self.first, other.first)
+        return Survey(self.problem, self.census + other.census, self.moments + other.moments, self.first, varies)
 
 
 def survey(chunks: Iterable[Problem]) -> Survey:
     """Look at all clean samples once.
 
     :param chunks: Problems that differ in their samples and seeds only.
-    :raises ValueError: If the representation is not finite, or the same for all.
+    :raises ValueError: If the representation is not finite.
     """
     found: Survey | None = None
-    first: Tensor | None = None
-    varies = False
     for problem in chunks:
         z = in_batches(problem.represent, problem.x, problem.batch_size)
         check_finite(z)
-        first = z[:1].clone() if first is None else first
-        varies = varies or not bool((z == first).all())
-        here = Survey(problem, Census.of(problem), Moments.of(z))
+        first = z[:1].clone()
+        here = Survey(problem, Census.of(problem), Moments.of(z), first, not bool((z == first).all()))
         found = here if found is None else found + here
-    check_varies(varies)
     assert found is not None
     return found

@@ -303,7 +303,7 @@ SHIFTS = {
 @pytest.mark.parametrize("method", SHIFTS)
 @pytest.mark.parametrize("shifts", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_shift_of_all_inputs_alike_takes_nothing(method: str, shifts: int, tally: Any) -> None:
-    """Without a critic the reading is the same; critics start apart, as inputs round anew, and agree within sampling."""
+    """Without a critic the reading is the same; critics start apart, as inputs round anew, and agree by intervals."""
     random = np.random.default_rng(0)
     classifier, x = linear(random.normal(size=(2, 4)), channel=method == "critic"), random.normal(size=(1200, 4))
     before = measured(classifier, x, method=method, **SHIFTS[method]).normal
@@ -325,3 +325,19 @@ def test_where_nothing_may_move_nothing_is_lost(method: str) -> None:
     found = measured(linear(np.eye(3)), x, method=method, max_steps=2)
     assert found.vulnerability.value == 0.0
     assert found.vulnerability.confidence_interval == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"noise_std": (0.5, 1.0)}, {"method": "quantised"}, {"method": "critic"}])
+def test_a_constant_network_says_nothing(settings: dict[str, Any], labelled: bool, tally: Any) -> None:
+    x, y = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32), np.arange(400) % 2
+    estimator = WorstCaseMIEstimator(0.1, verbose=False, **settings)
+    found = estimator.evaluate(linear(np.zeros((2, 3)), 1.0), x, y if labelled else None)
+    for level in (found, *found.sweep):
+        for estimate in (level.normal, level.worst_case, level.vulnerability):
+            assert (estimate.value, estimate.confidence_interval) == (0.0, (0.0, 0.0))
+        assert level.accuracy_ceiling == pytest.approx(0.5)
+    assert len(found.sweep) == len(settings.get("noise_std", ()))
+    assert Flag.ZERO_GRADIENT in found.flags
+    assert "0.0000 nats" in str(found)
+    tally(AREA, "constant networks", 1, "0 nats, and accuracy no better than chance")
