@@ -302,7 +302,7 @@ def floor_worst_case(cells: int, eps: float) -> float:
         raise ValueError(f"`cells` must be at least 1, got {cells}.")
     if not 0.0 <= eps <= 0.5:
         raise ValueError(f"`eps` must lie in [0, 1/2], got {eps}.")
-    steps = np.array(list(itertools.product([-eps, eps], repeat=cells - 1))).reshape(-1, cells - 1)
+    steps = np.array(list(itertools.product([-eps, eps], repeat=cells - 1)))
     masses = 1 + np.diff(steps, axis=1, prepend=0.0, append=0.0)
     return float(special.entr(masses / cells).sum(axis=1).min())
 
