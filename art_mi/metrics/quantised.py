@@ -182,7 +182,7 @@ def _estimate(problem: Problem, codes: NDArray[np.intp], value: float, cover: Co
         flags.append(Flag.UNDERSAMPLED)
     return MIEstimate(
         value=value,
-        confidence_interval=(low, high + undercounted),
+        confidence_interval=(min(value, low + undercounted), high + undercounted),
         estimator="entropy of codes",
         bias=f"exact on the samples; for their distribution low by about {undercounted:.2g} nats"
         if cover is None
