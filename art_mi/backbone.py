@@ -287,8 +287,11 @@ def _verdict(report: BackboneReport) -> str:
         f"the {report.best} head keeps {report.floor.value:.2f} under PGD-20 (95 % interval {low:.2f} to {high:.2f})"
     )
     behind = f"behind noise of {report.settings['noise_std']:g} of the features' scale"
-    if Flag.ZERO_GRADIENT in report.representation.flags:
-        return f"Undecided for {wanted:.2f}: {reached}, but the attack saw no gradient through this encoder."
+    if {Flag.ZERO_GRADIENT, Flag.MISLEADING_GRADIENT} & set(report.representation.flags):
+        return (
+            f"Undecided for {wanted:.2f}: {reached}, but the attack saw no gradient through this encoder or a "
+            "misleading one."
+        )
     if low >= wanted:
         return f"Yes, for an accuracy of {wanted:.2f} under attack, as far as PGD-20 shows: {reached}."
     if ceiling < wanted:

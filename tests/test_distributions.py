@@ -10,6 +10,7 @@ from art_mi.distributions import (
     additive_uniform_information,
     binary_entropy,
     empirical_sign_worst_case,
+    floor_worst_case,
     gaussian_information,
     linear_gaussian_information,
     linear_sign_worst_case,
@@ -19,6 +20,7 @@ from art_mi.distributions import (
     theorem_3_2_bounds,
     two_point_gaussian_information,
     two_point_uniform_information,
+    vulnerability_problems,
     zero_inflated_poisson_information,
 )
 from art_mi.distributions.mixtures import plane_mixture_information
@@ -178,6 +180,38 @@ def test_the_corrected_theorem_holds_for_random_settings() -> None:
         assert low - 1e-9 <= exact.vulnerability <= up + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("cells", "eps", "truth"),
+    [(1, 0.3, 0.0), (2, 0.25, 0.66156), (3, 0.25, 1.02818), (4, 0.25, 1.30510), (4, 0.1, 1.37372), (4, 0.5, 0.97431)],
+)
+def test_the_worst_case_of_a_floor_has_the_tabulated_values(cells: int, eps: float, truth: float) -> None:
+    assert floor_worst_case(cells, eps) == pytest.approx(truth, abs=1e-5)
+    assert floor_worst_case(cells, 0.0) == pytest.approx(math.log(cells))
+
+
+def test_vulnerabilities_have_names_of_their_own_and_span_none_to_all_there_is() -> None:
+    known = vulnerability_problems()
+    assert len({problem.name for problem in known}) == len(known) >= 20
+    lost = [1 - problem.worst_case / problem.normal for problem in known]
+    assert (min(lost), max(lost)) == (0.0, 1.0)
+    for problem in known:
+        x = problem.sample(200, 3)
+        assert len(x) >= 200
+        assert x.shape[1] == problem.weight.shape[1]
+        np.testing.assert_array_equal(x, problem.sample(200, 3))
+    with pytest.raises(ValueError, match="`n` must be at least 1, got 0"):
+        known[0].sample(0)
+
+
+def test_worst_cases_of_perfect_codes_are_what_the_volume_of_the_ball_leaves() -> None:
+    """A ball of k flips in d bits holds V codes, and a perfect code leaves d log 2 - log V."""
+    for problem in vulnerability_problems():
+        if problem.name.startswith("corners") and problem.settings["norm"] == 2:
+            dim, flips = len(problem.weight), round((problem.settings["eps"] / 0.505) ** 2)
+            volume = sum(math.comb(dim, k) for k in range(flips + 1))
+            assert problem.worst_case == pytest.approx(dim * LOG_2 - math.log(volume))
+
+
 def test_the_worst_case_of_a_sample_tends_to_the_closed_form_and_follows_reach_per_point() -> None:
     rng = np.random.default_rng(0)
     scores = rng.choice([-1.0, 1.0], 100_000) + rng.standard_normal(100_000)
@@ -201,6 +235,8 @@ def test_the_worst_case_of_a_sample_tends_to_the_closed_form_and_follows_reach_p
         (lambda: zero_inflated_poisson_information(1.0), r"`p` must lie in \[0, 1\), got 1.0"),
         (lambda: linear_sign_worst_case(1.0, 0.0, 1.0), "`s` must be positive, got 0.0"),
         (lambda: linear_sign_worst_case(1.0, 1.0, -1.0), "`reach` must be non-negative, got -1.0"),
+        (lambda: floor_worst_case(0, 0.1), "`cells` must be at least 1, got 0"),
+        (lambda: floor_worst_case(2, 0.6), r"`eps` must lie in \[0, 1/2\], got 0.6"),
         (lambda: theorem_3_2_bounds(1.5), r"`adversarial_gap` must lie in \[0, 1\], got 1.5"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Problems with known answers: samplers with their information, and closed forms of worst cases.
+"""Problems with known answers: samplers with their information, vulnerabilities, and closed forms of worst cases.
 
 Used by the tests, by the self-test of the command line, and by anyone who wants to check an estimator.
 """
@@ -9,6 +9,7 @@ from art_mi.distributions.closed_forms import (
     additive_uniform_information,
     binary_entropy,
     empirical_sign_worst_case,
+    floor_worst_case,
     gaussian_information,
     linear_gaussian_information,
     linear_sign_worst_case,
@@ -20,13 +21,16 @@ from art_mi.distributions.closed_forms import (
     zero_inflated_poisson_information,
 )
 from art_mi.distributions.problem import Problem
+from art_mi.distributions.vulnerability import VulnerabilityProblem, vulnerability_problems
 
 __all__ = [
     "Problem",
     "SignWorstCase",
+    "VulnerabilityProblem",
     "additive_uniform_information",
     "binary_entropy",
     "empirical_sign_worst_case",
+    "floor_worst_case",
     "gaussian_information",
     "linear_gaussian_information",
     "linear_sign_worst_case",
@@ -36,5 +40,6 @@ __all__ = [
     "theorem_3_2_bounds",
     "two_point_gaussian_information",
     "two_point_uniform_information",
+    "vulnerability_problems",
     "zero_inflated_poisson_information",
 ]

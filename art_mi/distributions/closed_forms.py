@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -281,6 +282,29 @@ def empirical_sign_worst_case(scores: ArrayLike, reach: ArrayLike) -> float:
     upper = float(np.mean((values >= 0) | (values + radius >= 0)))
     lower = float(np.mean((values >= 0) & (values - radius >= 0)))
     return min(binary_entropy(upper), binary_entropy(lower))
+
+
+def floor_worst_case(cells: int, eps: float) -> float:
+    """Least entropy of floor(x') for x uniform on `[0, cells]` and `|x' - x| <= eps`, found by trying all choices.
+
+    Points within eps of an inner step are free, and each strip goes wholly to one side of its step.
+
+    >>> from art_mi.distributions import floor_worst_case
+    >>> round(floor_worst_case(3, 0.25), 5)
+    1.02818
+
+    :param cells: Number of cells, at least 1.
+    :param eps: Radius in `[0, 1/2]`.
+    :return: Entropy in nats.
+    :raises ValueError: If `cells` or `eps` breaks its rule.
+    """
+    if cells < 1:
+        raise ValueError(f"`cells` must be at least 1, got {cells}.")
+    if not 0.0 <= eps <= 0.5:
+        raise ValueError(f"`eps` must lie in [0, 1/2], got {eps}.")
+    steps = np.array(list(itertools.product([-eps, eps], repeat=cells - 1)))
+    masses = 1 + np.diff(steps, axis=1, prepend=0.0, append=0.0)
+    return float(special.entr(masses / cells).sum(axis=1).min())
 
 
 def theorem_3_2_bounds(adversarial_gap: float) -> tuple[float, float]:

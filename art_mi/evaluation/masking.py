@@ -19,8 +19,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from art_mi.evaluation.accuracy import undisturbed
 from art_mi.evaluation.attacks import no_square, pgd, square
 from art_mi.evaluation.target import Target
+from art_mi.representations import differing
 from art_mi.results import Accuracy, Check, Flag
 
 MOST_SAMPLES = 1000
@@ -45,7 +47,10 @@ def planned_checks(
     """
     step = -(-len(target.x) // MOST_SAMPLES)
     few = target.every(step)
-    checks: dict[str, Callable[[], Check]] = {"large ball": lambda: large_ball(few)}
+    checks: dict[str, Callable[[], Check]] = {
+        "same answer": lambda: same_answer(few),
+        "large ball": lambda: large_ball(few),
+    }
     left_out = {}
     ladder = {name: under_attack[name][::step] for name in ("FGSM", "PGD-20", "PGD-50") if name in under_attack}
     if len(ladder) >= 2:
@@ -63,6 +68,23 @@ def planned_checks(
     else:
         left_out["black box"] = unfit
     return checks, left_out
+
+
+def same_answer(target: Target) -> Check:
+    """The classifier answers the same inputs alike in two calls: all but a hundredth of them.
+
+    An attack on one that draws at random follows single draws, and any accuracy is that of single draws.
+
+    :param target: Classifier and samples.
+    """
+    with undisturbed(target.classifier, target.random_state):
+        first, second = (
+            torch.from_numpy(target.classifier.predict(target.x, batch_size=target.batch_size)) for _ in range(2)
+        )
+    changed, n = int(differing(first, second).sum()), len(first)
+    return Check(
+        changed <= MISSED * n, f"of {n} samples {changed} have other logits in a second call", Flag.RANDOM_OUTPUT
+    )
 
 
 def large_ball(target: Target) -> Check:

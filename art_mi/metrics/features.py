@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
@@ -16,9 +15,9 @@ from torch import Tensor
 from art_mi.channels import draw_noise, gaussian_ratios, overall_std, upper_bound
 from art_mi.finished import Finished, fingerprint
 from art_mi.metrics import noisy
-from art_mi.metrics.measurement import Problem, difference
+from art_mi.metrics.measurement import Problem, constant, difference
 from art_mi.metrics.worst_case_mi import WorstCaseMIEstimator
-from art_mi.representations import blind_fraction, in_batches, watching
+from art_mi.representations import in_batches, probe, watching
 from art_mi.results import FeatureProfile, Flag, MIEstimate, UnitVulnerability
 from art_mi.rules import POSITIVE, check, integer
 
@@ -174,26 +173,15 @@ def _vulnerability(problem: Problem, unit: int, z: Tensor, moved: Tensor | None,
         def at_unit(x: Tensor) -> Tensor:
             return problem.represent(x)[:, [unit]]
 
-        blind = blind_fraction(at_unit, problem.x, problem.batch_size, problem.random_state)
-        if blind > 0.01:
-            worst, drop = _blind(worst), _blind(drop)
+        raised = probe(at_unit, problem.x, problem.ball, problem.batch_size, problem.random_state).flags
+        worst, drop = _flagged(worst, raised), _flagged(drop, raised)
     return UnitVulnerability(unit, normal, worst, drop)
 
 
-def _blind(estimate: MIEstimate) -> MIEstimate:
-    return replace(estimate, flags=tuple(flag for flag in Flag if flag in (*estimate.flags, Flag.ZERO_GRADIENT)))
+def _flagged(estimate: MIEstimate, raised: set[Flag]) -> MIEstimate:
+    return replace(estimate, flags=tuple(flag for flag in Flag if flag in {*estimate.flags, *raised}))
 
 
 def _constant(problem: Problem, unit: int) -> UnitVulnerability:
-    nothing = MIEstimate(
-        value=0.0,
-        confidence_interval=(0.0, 0.0),
-        estimator=CONSTANT,
-        bias="none: the unit is the same on all clean inputs, and information is never below 0",
-        nb_samples=len(problem.x),
-        random_state=problem.random_state,
-        lower=0.0,
-        upper=0.0,
-        replicates=np.zeros(1000),
-    )
+    nothing = constant(CONSTANT, len(problem.x), problem.random_state)
     return UnitVulnerability(unit, nothing, nothing, nothing)

@@ -148,7 +148,29 @@ class Measurement:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def difference(normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bool) -> MIEstimate:
+def constant(estimator: str, nb_samples: int, random_state: int) -> MIEstimate:
+    """What is the same on all clean inputs says nothing of them, and no attack leaves less.
+
+    :param estimator: Name of what is constant.
+    :param nb_samples: On how many samples.
+    :param random_state: Seed.
+    """
+    return MIEstimate(
+        value=0.0,
+        confidence_interval=(0.0, 0.0),
+        estimator=estimator,
+        bias="none: it is the same on all clean inputs, and information is never below 0",
+        nb_samples=nb_samples,
+        random_state=random_state,
+        lower=0.0,
+        upper=0.0,
+        replicates=np.zeros(1000),
+    )
+
+
+def difference(
+    normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bool, undercounted: float = 0.0
+) -> MIEstimate:
     """Representation vulnerability from two estimates over the same resamples.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (equation 4.1)
@@ -158,6 +180,7 @@ def difference(normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bo
     :param bias: Direction of every known bias, in words.
     :param attacked: Whether there was room for a perturbation. If so, a vulnerability of 0 is what the attack failed to
         raise, and without limit above where the information is cut off at the most the samples can show.
+    :param undercounted: By how many nats `normal` is low for counting few samples; `worst` is low by less.
     """
     unbounded = attacked and Flag.SATURATED in normal.flags and normal.lower is None
     if worst is normal:
@@ -173,7 +196,7 @@ def difference(normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bo
         low, high = percentile_interval(replicates)
         sides = (normal.lower - worst.upper, normal.upper - worst.lower)
         # The replicates are those of the lower bounds; the gaps between the bounds widen the interval on either side.
-        interval = (low - (worst.upper - worst.lower), high + (normal.upper - normal.lower))
+        interval = (low - (worst.upper - worst.lower), high + (normal.upper - normal.lower) + undercounted)
     return MIEstimate(
         value=normal.value - worst.value,
         confidence_interval=(interval[0], math.inf if unbounded else interval[1]),

@@ -66,7 +66,13 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
     return Measurement(
         normal=normal,
         worst_case=worst,
-        vulnerability=difference(normal, worst, BIAS, attacked=problem.ball.eps > 0),
+        vulnerability=difference(
+            normal,
+            worst,
+            BIAS,
+            attacked=problem.ball.eps > 0,
+            undercounted=normal.bounds["miller_madow"] - normal.value,
+        ),
         ceiling_information=worst.value,
         ceiling_direction=CEILING,
         label_information=label,
@@ -167,7 +173,8 @@ def _estimate(problem: Problem, codes: NDArray[np.intp], value: float, cover: Co
     counts = np.bincount(codes)
     influence = -np.log(counts[codes] / n) - value
     replicates = bootstrap(value, influence, random_state=problem.random_state)
-    observed = np.count_nonzero(counts)
+    low, high = percentile_interval(replicates)
+    observed, undercounted = np.count_nonzero(counts), miller_madow(counts) - entropy(counts)
     flags = []
     if value > 0.8 * math.log(n):
         flags.append(Flag.SATURATED)
@@ -175,9 +182,9 @@ def _estimate(problem: Problem, codes: NDArray[np.intp], value: float, cover: Co
         flags.append(Flag.UNDERSAMPLED)
     return MIEstimate(
         value=value,
-        confidence_interval=percentile_interval(replicates),
+        confidence_interval=(min(value, low + undercounted), high + undercounted),
         estimator="entropy of codes",
-        bias=f"exact on the samples; for their distribution low by about {(observed - 1) / (2 * n):.2g} nats"
+        bias=f"exact on the samples; for their distribution low by about {undercounted:.2g} nats"
         if cover is None
         else "on the samples, high where the attack misses codes; its two sides hold for the codes reached",
         nb_samples=n,

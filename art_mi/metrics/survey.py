@@ -6,26 +6,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from art_mi.channels import Moments
 from art_mi.metrics.measurement import Problem
-from art_mi.representations import blind_fraction, check_finite, check_varies, in_batches
+from art_mi.representations import Probe, check_finite, in_batches, probe
 
 
 @dataclass(frozen=True)
 class Census:
     """What is counted over all samples before any is moved; counts over parts of them add up.
 
-    :param nb_samples: How many there are.
     :param label_counts: How many are of each class, where labels were given.
-    :param blind: Share in [0, 1] on which no gradient reaches the input.
+    :param probe: How many there are, and on how many an attack can be believed.
     """
 
-    nb_samples: int
     label_counts: NDArray[np.int64] | None
-    blind: float
+    probe: Probe
 
     @classmethod
     def of(cls, problem: Problem) -> Census:
@@ -36,15 +35,13 @@ class Census:
         counts = None
         if problem.y is not None:
             counts = problem.y.bincount(minlength=problem.classifier.nb_classes).cpu().numpy()
-        blind = blind_fraction(problem.represent, problem.x, problem.batch_size, problem.random_state)
-        return cls(len(problem.x), counts, blind)
+        return cls(counts, probe(problem.represent, problem.x, problem.ball, problem.batch_size, problem.random_state))
 
     def __add__(self, other: Census) -> Census:
-        n = self.nb_samples + other.nb_samples
         counts = None
         if self.label_counts is not None and other.label_counts is not None:
             counts = self.label_counts + other.label_counts
-        return Census(n, counts, (self.nb_samples * self.blind + other.nb_samples * other.blind) / n)
+        return Census(counts, self.probe + other.probe)
 
 
 @dataclass(frozen=True)
@@ -54,32 +51,33 @@ class Survey:
     :param problem: The first chunk, whose settings are those of all.
     :param census: Of all samples.
     :param moments: Of their representations.
+    :param first: Representation of the first sample, shape `(1, d)`.
+    :param varies: Whether another sample's differs.
     """
 
     problem: Problem
     census: Census
     moments: Moments
+    first: Tensor
+    varies: bool
 
     def __add__(self, other: Survey) -> Survey:
-        return Survey(self.problem, self.census + other.census, self.moments + other.moments)
+        varies = self.varies or other.varies or not torch.equal(self.first, other.first)
+        return Survey(self.problem, self.census + other.census, self.moments + other.moments, self.first, varies)
 
 
 def survey(chunks: Iterable[Problem]) -> Survey:
     """Look at all clean samples once.
 
     :param chunks: Problems that differ in their samples and seeds only.
-    :raises ValueError: If the representation is not finite, or the same for all.
+    :raises ValueError: If the representation is not finite.
     """
     found: Survey | None = None
-    first: Tensor | None = None
-    varies = False
     for problem in chunks:
         z = in_batches(problem.represent, problem.x, problem.batch_size)
         check_finite(z)
-        first = z[:1].clone() if first is None else first
-        varies = varies or not bool((z == first).all())
-        here = Survey(problem, Census.of(problem), Moments.of(z))
+        first = z[:1].clone()
+        here = Survey(problem, Census.of(problem), Moments.of(z), first, not bool((z == first).all()))
         found = here if found is None else found + here
-    check_varies(varies)
     assert found is not None
     return found

@@ -22,13 +22,14 @@ from art_mi import bridge
 from art_mi.channels import RATIOS
 from art_mi.metrics import chunks, critic, noisy, quantised
 from art_mi.metrics.conclusion import conclude
-from art_mi.metrics.measurement import Measurement, Problem
-from art_mi.metrics.survey import Census, Survey, survey
+from art_mi.metrics.measurement import Measurement, Problem, constant
+from art_mi.metrics.survey import Survey, survey
 from art_mi.representations import check_representation, in_batches, named_layer, representation
 from art_mi.results import UNITS, RepresentationVulnerability
 from art_mi.rules import NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of, or_none
 from art_mi.threat import NormBall
 
+CEILING = "a constant representation tells nothing of the label, on no inputs of these"
 METHODS = ("noisy", "critic", "quantised")
 ATTACKS = (ProjectedGradientDescent, ProjectedGradientDescentPyTorch)
 
@@ -173,19 +174,16 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :param classifier: ART `PyTorchClassifier`, whose `clip_values` and PyTorch preprocessing are honoured.
         :param x: Raw inputs `(n, *input_shape)`: array, tensor, or `DataLoader` of inputs or (input, label) pairs.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels, for the label-aware ceiling and the accuracy.
-        :return: The result; with several noise levels that of the first, all of them in its `sweep`.
+        :return: The result; with several noise levels that of the first, all of them in its `sweep`. A representation
+            that is the same for all samples has 0 nats to lose.
         :raises TypeError: If `classifier` is not an ART `PyTorchClassifier` or `x` not numeric.
         :raises ValueError: If an argument breaks its rule; the message names it.
         """
-        if self.method == "noisy":
-            with self._chunks(classifier, x, y, chunks.CHUNK) as problems:
-                found = survey(problems())
-                problem, census = found.problem, found.census
-                measured = noisy.measure(problems(), found, self._levels(found), self.noise)
-        else:
-            with self.problem(classifier, x, y) as problem:
-                census, measured = Census.of(problem), self._measure(problem)
-        results = [conclude(problem, each, self.method, census, self.robust_accuracy) for each in measured]
+        size = chunks.CHUNK if self.method == "noisy" else sys.maxsize
+        with self._chunks(classifier, x, y, size) as problems:
+            found = survey(problems())
+            measured = self._measure(problems, found) if found.varies else self._constant(found)
+        results = [conclude(found.problem, each, self.method, found.census, self.robust_accuracy) for each in measured]
         first = results[0]
         if len(results) > 1:
             first = RepresentationVulnerability(**{**vars(first), "sweep": tuple(results)})
@@ -205,8 +203,6 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         """
         with self._chunks(classifier, x, y, sys.maxsize) as problems:
             (problem,) = problems()
-            if self.method == "critic":
-                critic.split_for(problem.x, self.random_state)
             check_representation(in_batches(problem.represent, problem.x, self.batch_size))
             yield problem
 
@@ -223,6 +219,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
 
             def problems() -> Iterator[Problem]:
                 for number, (inputs, labels) in enumerate(samples):
+                    if self.method == "critic":
+                        critic.split_for(inputs, self.random_state)
                     yield Problem(
                         classifier=classifier,
                         layer=self.layer,
@@ -247,10 +245,22 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         z = in_batches(found.problem.represent, found.problem.x, self.batch_size)
         return (noisy.noise_for(found.problem, z, self.noise_nats) / found.moments.overall_std,)
 
-    def _measure(self, problem: Problem) -> list[Measurement]:
+    def _measure(self, problems: Callable[[], Iterator[Problem]], found: Survey) -> list[Measurement]:
+        if self.method == "noisy":
+            return noisy.measure(problems(), found, self._levels(found), self.noise)
         if self.method == "critic":
-            return [critic.measure(problem, self.critic_options)]
-        return [quantised.measure(problem, self.codes, self.max_codes)]
+            return [critic.measure(found.problem, self.critic_options)]
+        return [quantised.measure(found.problem, self.codes, self.max_codes)]
+
+    def _constant(self, found: Survey) -> list[Measurement]:
+        """A representation that is the same for all samples carries 0 nats at any noise level."""
+        none = constant("constant representation", found.census.probe.nb_samples, self.random_state)
+        label = None if found.problem.y is None else 0.0
+        noises = [{"noise": self.noise, "noise_std": level, "noise_std_absolute": 0.0} for level in self.noise_std]
+        return [
+            Measurement(none, none, none, 0.0, CEILING, label_information=label, settings=settings)
+            for settings in (noises if self.method == "noisy" else [{}])
+        ]
 
 
 def representation_vulnerability(classifier: PyTorchClassifier, x: Any, y: Any = None, **kwargs: Any) -> float:

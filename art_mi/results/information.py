@@ -23,6 +23,8 @@ class Flag(str, Enum):
     CRITIC_OVERFIT = "CRITIC_OVERFIT"
     NEGATIVE = "NEGATIVE"
     ZERO_GRADIENT = "ZERO_GRADIENT"
+    MISLEADING_GRADIENT = "MISLEADING_GRADIENT"
+    RANDOM_OUTPUT = "RANDOM_OUTPUT"
     CONTRADICTION = "CONTRADICTION"
     UNDERSAMPLED = "UNDERSAMPLED"
     ABOVE_CHANCE = "ABOVE_CHANCE"
@@ -46,6 +48,10 @@ _MEANINGS = {
     "use more samples",
     Flag.NEGATIVE: "a lower bound below zero says nothing: information is at least 0",
     Flag.ZERO_GRADIENT: "the attack saw no gradient on some inputs: the worst case may be far worse than reported",
+    Flag.MISLEADING_GRADIENT: "small moves of the inputs do not change the representation as its gradient foresees: "
+    "the attack was led astray, and the worst case may be far worse than reported",
+    Flag.RANDOM_OUTPUT: "the model answers the same input differently from call to call, as with noise or dropout when "
+    "it predicts: attacks follow single draws, and bounds and accuracies are of single draws",
     Flag.CONTRADICTION: "a measured accuracy lies above the ceiling: the worst-case information is underestimated, "
     "or the ceiling and the accuracy speak of different representations",
     Flag.UNDERSAMPLED: "fewer than 1,000 report pairs, or a two-sided interval wider than 0.2 nat",

@@ -154,6 +154,16 @@ def test_selftest_prints_truth_estimate_and_error(capsys):
     assert "mean absolute error" in out
 
 
+def test_selftest_runs_known_vulnerabilities_and_several_seeds(capsys):
+    assert main(["selftest", "--only", "floor", "--nb-samples", "400", "--nb-seeds", "2", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("floor 3, eps 0.25, worst case") == 2
+    assert "1.0282" in out
+    assert "16 readings: mean absolute error" in out
+    assert main(["selftest", "--only", "no such problem", "--quiet"]) == 2
+    assert main(["selftest", "--only", "floor", "--nb-seeds", "0"]) == 2
+
+
 def test_a_model_with_batch_normalisation_is_probed_in_evaluation_mode(images, tmp_path, monkeypatch):
     (tmp_path / "normalised.py").write_text(
         "from torch import nn\n"

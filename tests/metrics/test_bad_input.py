@@ -316,14 +316,6 @@ def test_the_critic_needs_a_hundred_report_pairs() -> None:
 # --- representations ---
 
 
-@pytest.mark.parametrize("method", ["noisy", "quantised", "critic"])
-def test_a_constant_representation_is_refused(method: str) -> None:
-    model = network()
-    nn.init.zeros_(model[-1].weight)
-    with pytest.raises(ValueError, match=r"`layer` must give a representation that varies, got a constant one"):
-        estimator(method=method).evaluate(classifier(model), samples(400))
-
-
 def test_constant_codes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"`codes` must take at least two values on `x`, got one"):
         evaluate(method="quantised", codes=lambda z: z[:, 0] * 0)

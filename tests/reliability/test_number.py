@@ -1,0 +1,343 @@
+"""The number: what intervals cover, what masked gradients are called, and where the answer is 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from art.estimators.classification import PyTorchClassifier
+from scipy.stats import binom, norm
+from torch import Tensor, nn
+
+from art_mi import Flag, WorstCaseMIEstimator, estimate_mutual_information, evaluate_robustness
+from art_mi.distributions import (
+    binary_entropy,
+    linear_sign_worst_case,
+    problems,
+    two_point_gaussian_information,
+    vulnerability_problems,
+)
+
+AREA = "The number"
+Interval = tuple[float, float]
+Held = list[tuple[str, Interval, float]]  # what, interval and truth of one repetition
+
+
+class Channel(nn.Module):
+    """Adds noise, which is the same in each call: a critic reads finite information behind it."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z + torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+
+
+def linear(weight: Any, bias: float = 0.0, *, channel: bool = False) -> PyTorchClassifier:
+    """A classifier whose output is W x + b, behind noise where wanted."""
+    rows = torch.as_tensor(np.atleast_2d(weight), dtype=torch.float32)
+    layer = nn.Linear(rows.shape[1], len(rows))
+    layer.weight.data.copy_(rows)
+    layer.bias.data.fill_(bias)
+    model = nn.Sequential(layer, Channel()) if channel else layer
+    return PyTorchClassifier(model, nn.CrossEntropyLoss(), (rows.shape[1],), max(2, len(rows)), device_type="cpu")
+
+
+def measured(classifier: PyTorchClassifier, x: Any, eps: float = 0.0, **settings: Any) -> Any:
+    return WorstCaseMIEstimator(eps, verbose=False, **settings).evaluate(classifier, np.asarray(x, dtype=np.float32))
+
+
+# --- truths ---
+
+
+@pytest.mark.parametrize("seeds", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_known_vulnerabilities_are_found(seeds: int, tally: Any) -> None:
+    """Readings scatter with 1,000 samples by 0.02 nats at most, and no attack can leave less than there is."""
+    errors = {}
+    for problem in vulnerability_problems():
+        settings = {**problem.settings, "max_iter": 20}
+        for seed in range(seeds if len(problem.weight) < 7 or seeds > 1 else 0):  # 128 codes take long
+            x = problem.sample(1000, seed)
+            found = measured(linear(problem.weight, problem.bias), x, **settings, random_state=seed)
+            errors[problem.name, seed, "normal"] = found.normal.value - problem.normal
+            errors[problem.name, seed, "worst case"] = found.worst_case.value - problem.worst_case
+    off = {name: round(error, 3) for name, error in errors.items() if abs(error) > 0.06}
+    assert off == {}
+    mean = np.abs(list(errors.values())).mean()
+    assert mean < 0.02
+    outcome = f"mean absolute error {mean:.4f} nats, largest {max(map(abs, errors.values())):.3f}"
+    tally(AREA, "readings of known normal and worst-case information", len(errors), outcome)
+
+
+@pytest.mark.slow
+def test_known_information_is_estimated_and_not_exceeded(tally: Any) -> None:
+    errors, above = [], {}
+    for problem in problems():
+        for seed in range(2):
+            found = estimate_mutual_information(*problem.sample(2000, seed), random_state=seed, max_steps=60)
+            errors.append(found.value - problem.mi)
+            if found.confidence_interval[0] - problem.mi > 0.05:
+                above[problem.name, seed] = found.confidence_interval
+    assert above == {}, "a lower bound lies above the truth, and its interval with it"
+    assert np.abs(errors).mean() < 0.1
+    tally(AREA, "estimates of known information", len(errors), f"mean absolute error {np.abs(errors).mean():.3f} nats")
+
+
+# --- intervals ---
+
+
+def of_accuracy(seed: int) -> Held:
+    """A linear classifier of two Gaussians, against which one step of FGSM is the best attack."""
+    random = np.random.default_rng(seed)
+    y, w = random.integers(0, 2, 150), np.array([0.6, 0.8])
+    x = ((1 - 2 * y)[:, None] * w + random.normal(size=(150, 2))).astype(np.float32)
+    found = evaluate_robustness(
+        linear([w, -w]), x, y, eps=0.2, attacks=["FGSM"], checks=False, verbose=False, random_state=seed
+    )
+    clean, robust = norm.cdf(1.0), norm.cdf(1.0 - 0.2 * 1.4)
+    return [
+        ("clean accuracy", found.clean.confidence_interval, clean),
+        ("accuracy in the worst case", found.worst_case.confidence_interval, robust),
+        ("adversarial gap", found.gap_interval, clean - robust),
+    ]
+
+
+def of_a_gaussian_channel(seed: int) -> Held:
+    """The truth is that of the noise that was used, as the result says it."""
+    x = np.random.default_rng(seed).normal(size=(300, 2))
+    found = measured(linear([0.6, 0.8]), x, random_state=seed)
+    truth = 0.5 * math.log1p(1 / found.settings["noise_std_absolute"] ** 2)
+    return [("normal, noisy", found.normal.confidence_interval, truth)]
+
+
+def of_two_points(seed: int) -> Held:
+    """Points on two planes, not equally many on each: 1,000 so that sampling outweighs the distance of the bounds."""
+    random = np.random.default_rng(seed)
+    sign = random.choice([-1.0, 1.0], 1000)
+    x = np.stack([sign, *random.normal(size=(2, 1000))], axis=1)
+    found = measured(linear([1.0, 0.0, 0.0]), x, 0.3, norm=2, noise_std=1 / sign.std(), max_iter=10, random_state=seed)
+    normal, worst = two_point_gaussian_information(1.0), two_point_gaussian_information(0.7)
+    return [
+        ("normal, noisy, two points", found.normal.confidence_interval, normal),
+        ("worst case, noisy, two points", found.worst_case.confidence_interval, worst),
+        ("vulnerability, noisy, two points", found.vulnerability.confidence_interval, normal - worst),
+    ]
+
+
+def of_many_codes(seed: int) -> Held:
+    """Forty codes of unequal frequency, of which counting 500 samples misses a twenty-fifth of a nat."""
+    p = np.arange(5, 45) / np.arange(5, 45).sum()
+    x = np.random.default_rng(seed).choice(len(p), (500, 1), p=p)
+    found = measured(linear(1.0), x, method="quantised", codes=lambda z: z.round().long(), random_state=seed)
+    return [("normal, 40 codes", found.normal.confidence_interval, float(-(p * np.log(p)).sum()))]
+
+
+def of_sign_bits(seed: int) -> Held:
+    means = np.array([0.2, 0.4, 0.6, 0.8])
+    x = np.random.default_rng(seed).normal(size=(400, 4)) + means
+    found = measured(linear(np.eye(4)), x, method="quantised", codes="sign", random_state=seed)
+    truth = sum(binary_entropy(float(norm.cdf(mean))) for mean in means)
+    return [("normal, four sign bits", found.normal.confidence_interval, truth)]
+
+
+def of_the_sign_of_a_score(seed: int) -> Held:
+    random = np.random.default_rng(seed)
+    w = np.array([0.6, 0.8])
+    x = random.choice([-1.0, 1.0], 400)[:, None] * w + random.normal(size=(400, 2))
+    found = measured(linear(w, 0.4), x, 0.3, norm=2, method="quantised", codes="sign", max_iter=10, random_state=seed)
+    truth = linear_sign_worst_case(1.0, 1.0, 0.3, bias=0.4)
+    return [
+        ("normal, sign", found.normal.confidence_interval, truth.normal),
+        ("worst case, sign", found.worst_case.confidence_interval, truth.worst_case),
+        ("vulnerability, sign", found.vulnerability.confidence_interval, truth.vulnerability),
+    ]
+
+
+def of_an_estimate(seed: int) -> Held:
+    """Of Gaussian pairs the critic's start is the answer, so that what it misses is little beside sampling."""
+    (problem,) = (problem for problem in problems() if problem.name == "bivariate 0.5")
+    found = estimate_mutual_information(*problem.sample(1000, seed), max_steps=0, random_state=seed)
+    return [("estimate by a critic", found.confidence_interval, problem.mi)]
+
+
+COVERED: dict[Callable[[int], Held], tuple[int, int]] = {  # repetitions, a few and many
+    of_accuracy: (60, 400),
+    of_a_gaussian_channel: (40, 300),
+    of_two_points: (10, 200),
+    of_many_codes: (60, 400),
+    of_sign_bits: (60, 400),
+    of_the_sign_of_a_score: (40, 300),
+    of_an_estimate: (10, 200),
+}
+
+
+@pytest.mark.parametrize(
+    ("repetition", "repeats"),
+    [
+        pytest.param(case, count, id=f"{case.__name__}-{count}", marks=[pytest.mark.slow] * (count >= 200))
+        for case, counts in COVERED.items()
+        for count in counts
+    ],
+)
+def test_intervals_hold_the_truth_as_often_as_they_say(
+    repetition: Callable[[int], Held], repeats: int, tally: Any
+) -> None:
+    """Of 200 or more 90 to 98 %. Of few, no fewer than one set in a thousand would by chance."""
+    held: dict[str, int] = {}
+    for seed in range(repeats):
+        for what, (low, high), truth in repetition(seed):
+            held[what] = held.get(what, 0) + (low <= truth <= high)
+    fewest, most = (0.9 * repeats, 0.98 * repeats) if repeats >= 200 else (binom.ppf(0.001, repeats, 0.95), repeats)
+    assert {what: count / repeats for what, count in held.items() if not fewest <= count <= most} == {}
+    for what, count in held.items():
+        tally(AREA, f"95 % intervals: {what}", repeats, f"{count / repeats:.1%} hold the truth")
+
+
+# --- masked gradients ---
+
+EPS = 0.03
+
+
+class Base(nn.Module):
+    """Logits +-m of a linear score m of images 6 x 6."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(36, generator=torch.Generator().manual_seed(0)))
+        self.bias = -0.5 * float(self.weight.detach().sum())
+
+    def score(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight + self.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        m = self.masked(x)
+        return torch.stack([m, -m], 1)
+
+    def masked(self, x: Tensor) -> Tensor:
+        return self.score(x)
+
+
+MASKS: dict[str, tuple[Callable[[Base, Tensor], Tensor], Flag | None]] = {
+    "sign activations": (lambda base, x: base.score(x).sign(), Flag.ZERO_GRADIENT),
+    "saturated activations": (lambda base, x: 10 * torch.tanh(100 * base.score(x)), Flag.ZERO_GRADIENT),
+    "logits times 10,000": (lambda base, x: 1e4 * base.score(x), None),  # masks the loss, not the representation
+    "quantised inputs": (lambda base, x: base.score((x * 15).round() / 15), Flag.ZERO_GRADIENT),
+    "dropout when predicting": (lambda base, x: base.score(0.5 + nn.functional.dropout(x - 0.5)), Flag.RANDOM_OUTPUT),
+    "noise when predicting": (lambda base, x: base.score(x + 0.2 * torch.randn_like(x)), Flag.RANDOM_OUTPUT),
+    "a detached layer": (lambda base, x: base.score(x.detach()) + 0 * base.score(x), Flag.ZERO_GRADIENT),
+    "a detached layer beside another path": (
+        lambda base, x: base.score(x.detach()) + 1e-3 * base.score(x.flip(1, 2)),
+        Flag.MISLEADING_GRADIENT,
+    ),
+    "a gradient of the wrong sign": (lambda base, x: base.score(2 * x.detach() - x), Flag.MISLEADING_GRADIENT),
+}
+
+
+def images(mask: str | None, n: int = 100) -> tuple[PyTorchClassifier, Any, Any]:
+    """A classifier behind a mask, images, and its unmasked predictions as labels but for every tenth."""
+    model = Base()
+    x = np.random.default_rng(0).uniform(0.3, 0.7, (n, 1, 6, 6)).astype(np.float32)
+    y = (model.score(torch.from_numpy(x)).detach().numpy() < 0).astype(int)
+    y[::10] = 1 - y[::10]
+    if mask is not None:
+        model.masked = lambda x: MASKS[mask][0](model, x)  # type: ignore[method-assign]
+    art = PyTorchClassifier(model, nn.CrossEntropyLoss(), (1, 6, 6), 2, clip_values=(0.0, 1.0), device_type="cpu")
+    return art, x, y
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_masked_gradients_are_not_called_robust_under_attack(mask: str, tally: Any) -> None:
+    attacks = ("FGSM", "PGD-20", "PGD-50")
+    found, bare = (evaluate_robustness(*images(m), eps=EPS, attacks=attacks, verbose=False) for m in (mask, None))
+    assert bare.flags == ()
+    assert found.worst_case.value > bare.worst_case.value + 0.1, "this mask masks nothing"
+    if MASKS[mask][1] is Flag.RANDOM_OUTPUT:
+        assert Flag.RANDOM_OUTPUT in found.flags
+    else:
+        assert {Flag.BLACK_BOX_STRONGER, Flag.NOISE_STRONGER} <= set(found.flags)
+        assert Flag.RANDOM_OUTPUT not in found.flags
+    tally(AREA, "masked gradients, accuracy under attack", 1, "each raised its flag")
+
+
+@pytest.mark.parametrize("method", ["noisy", "quantised", "critic"])
+@pytest.mark.parametrize("mask", MASKS)
+def test_masked_gradients_are_not_called_invulnerable(mask: str, method: str, tally: Any) -> None:
+    n, few = (100, {}) if method != "critic" else (400, {"max_steps": 2, "attack_steps": 1})
+    settings = {"method": method, "max_iter": 10 if method != "critic" else 2, **few}
+    found, bare = (measured(*images(m, n)[:2], EPS, **settings) for m in (mask, None))
+    doubts = {Flag.ZERO_GRADIENT, Flag.MISLEADING_GRADIENT, Flag.RANDOM_OUTPUT}
+    assert not doubts & set(bare.flags)
+    if (flag := MASKS[mask][1]) is not None:
+        assert flag in found.flags
+    else:
+        assert found.worst_case.value == pytest.approx(bare.worst_case.value, abs=0.02 if method != "critic" else 0.1)
+        assert not doubts & set(found.flags)
+    tally(AREA, "masked gradients, vulnerability", 1, "each raised its flag, or read as without the mask")
+
+
+# --- where the answer is 0 ---
+
+
+@pytest.mark.parametrize("seeds", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["independent 1x1", "independent 5x5"])
+def test_independent_pairs_share_nothing(name: str, seeds: int, tally: Any) -> None:
+    (problem,) = (problem for problem in problems() if problem.name == name)
+    found = [
+        estimate_mutual_information(*problem.sample(600, seed), max_steps=20, random_state=seed)
+        for seed in range(seeds)
+    ]
+    held = sum(low <= 0 <= high for low, high in (estimate.confidence_interval for estimate in found))
+    assert held >= binom.ppf(0.001, seeds, 0.95)
+    assert max(estimate.value for estimate in found) < 0.05
+    tally(AREA, "independent pairs", seeds, f"{held / seeds:.0%} of the intervals hold 0")
+
+
+SHIFTS = {
+    "noisy": {},
+    "quantised": {"codes": lambda z: z >= z.mean(0)},  # codes that an invertible map of z does not change
+    "critic": {"max_steps": 20},
+}
+
+
+@pytest.mark.parametrize("method", SHIFTS)
+@pytest.mark.parametrize("shifts", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_shift_of_all_inputs_alike_takes_nothing(method: str, shifts: int, tally: Any) -> None:
+    """Without a critic the reading is the same; critics start apart, as inputs round anew, and agree by intervals."""
+    random = np.random.default_rng(0)
+    classifier, x = linear(random.normal(size=(2, 4)), channel=method == "critic"), random.normal(size=(1200, 4))
+    before = measured(classifier, x, method=method, **SHIFTS[method]).normal
+    assert before.confidence_interval[0] > 0.3
+    for _ in range(shifts):
+        after = measured(classifier, x + random.normal(size=4), method=method, **SHIFTS[method]).normal
+        if method == "critic":
+            assert max(before.confidence_interval[0], after.confidence_interval[0]) <= min(
+                before.confidence_interval[1], after.confidence_interval[1]
+            )
+        else:
+            assert after.value == pytest.approx(before.value, abs=1e-4)
+    tally(AREA, "shifts of all inputs alike", shifts, "information unchanged")
+
+
+@pytest.mark.parametrize("method", ["noisy", "quantised", "critic"])
+def test_where_nothing_may_move_nothing_is_lost(method: str) -> None:
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    found = measured(linear(np.eye(3)), x, method=method, max_steps=2)
+    assert found.vulnerability.value == 0.0
+    assert found.vulnerability.confidence_interval == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"noise_std": (0.5, 1.0)}, {"method": "quantised"}, {"method": "critic"}])
+def test_a_constant_network_says_nothing(settings: dict[str, Any], labelled: bool, tally: Any) -> None:
+    x, y = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32), np.arange(400) % 2
+    estimator = WorstCaseMIEstimator(0.1, verbose=False, **settings)
+    found = estimator.evaluate(linear(np.zeros((2, 3)), 1.0), x, y if labelled else None)
+    for level in (found, *found.sweep):
+        for estimate in (level.normal, level.worst_case, level.vulnerability):
+            assert (estimate.value, estimate.confidence_interval) == (0.0, (0.0, 0.0))
+        assert level.accuracy_ceiling == pytest.approx(0.5)
+    assert len(found.sweep) == len(settings.get("noise_std", ()))
+    assert Flag.ZERO_GRADIENT in found.flags
+    assert "0.0000 nats" in str(found)
+    tally(AREA, "constant networks", 1, "0 nats, and accuracy no better than chance")
