@@ -23,6 +23,8 @@ _LOCKED: Counter[Path] = Counter()  # by this process, and how often
 def replacing(path: Path) -> Iterator[Path]:
     """A new file beside `path`, which takes its place at the end, but not after an error.
 
+    A killed process may leave the new one there, a `.{name}.*.part`.
+
     :param path: File to replace; its folder exists.
     """
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")

@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from art_mi.files import replacing
 from art_mi.finished import content_digest
 from art_mi.trainers.encoding import decoded, dtype_name, encoded
 
@@ -26,7 +26,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
     Tensors are stored under their place in the state, as `state['model']['fc.weight']`, the rest as JSON in the
     metadata, with a digest of it all. Tensors come back detached, contiguous, on the CPU and each with its own memory;
-    the `_metadata` of a module's state comes back too. A killed process may leave a `.{name}.*.tmp` beside `path`,
+    the `_metadata` of a module's state comes back too. A killed process may leave a `.{name}.*.part` beside `path`,
     which can be deleted.
 
     :param path: File to write; its folder exists.
@@ -47,16 +47,11 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         )
     metadata = {"format": FORMAT, "version": VERSION, "state": text, "digest": content_digest(text, tensors)}
     content = save(tensors, metadata)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part, open(part, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
 
 
 def load_checkpoint(path: Path, name: str = "path") -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
+from art_mi.interrupts import orderly_interrupts
 from art_mi.randomness import isolated_randomness
 from art_mi.trainers import processes
 from art_mi.trainers.average import MovingAverage
@@ -59,7 +60,7 @@ class Loop:
             folder; nothing is changed then.
         :raises FloatingPointError: If a term or a weight is not finite.
         """
-        with self.checkpoints.claimed:
+        with orderly_interrupts(), self.checkpoints.claimed:
             self._begin()
             self._train()
 

@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.trainers.conftest import Toy
 
 HERE = Path(__file__).parent
 TRAINERS = HERE.with_name("trainers")
@@ -46,42 +46,35 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         Path(os.environ[KEEP]).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
-def _of_trainers(name: str) -> ModuleType:
-    """A module of `tests/trainers`, which holds what is small enough to train in milliseconds."""
-    spec = spec_from_file_location(f"trainers_{name}", TRAINERS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="session")
+def toy() -> Toy:
+    return Toy()
 
 
 @pytest.fixture(scope="session")
-def toy() -> Any:
-    return _of_trainers("conftest").Toy()
+def started() -> Callable[..., subprocess.Popen[str]]:
+    """Starts a script beside the tests, or in `tests/trainers`, from where it may import."""
+
+    def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+        paths = os.pathsep.join(map(str, (HERE.parents[1], TRAINERS)))
+        env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(HERE / script), *map(str, arguments)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+    return start
 
 
 @pytest.fixture(scope="session")
-def runs() -> Any:
-    """Cases of runs, and `fit` that trains one, with `everything` that it leaves behind."""
-    return _of_trainers("test_resume")
+def printed(started: Callable[..., subprocess.Popen[str]]) -> Callable[..., list[str]]:
+    """Lines that such a script prints, which must end well and in time."""
 
-
-@pytest.fixture(scope="session")
-def trainers() -> Any:
-    """All kinds of trainers."""
-    return _of_trainers("test_base")
-
-
-@pytest.fixture(scope="session")
-def script() -> Callable[..., str]:
-    """Run a script beside the tests, or in `tests/trainers`, in a process of its own, and give what it prints."""
-
-    def run(path: str, *arguments: object, timeout: float = 3600) -> str:
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (TRAINERS.parents[1], TRAINERS)))}
-        command = [sys.executable, str(HERE / path), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout)
-        assert done.returncode == 0, done.stderr[-5000:]
-        return done.stdout
+    def run(script: str, *arguments: object, seconds: float = 3600) -> list[str]:
+        with started(script, *arguments) as process:
+            try:
+                out, err = process.communicate(timeout=seconds)
+            finally:
+                process.kill()
+        assert process.returncode == 0, err[-5000:]
+        return out.splitlines()
 
     return run

@@ -408,7 +408,7 @@ def test_file_and_folder_reach_the_disk_around_the_swap(saved: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
     save_checkpoint(saved, {"epoch": 2})
-    assert [event.rpartition(".")[-1] for event in events] == ["tmp", "replace", str(saved.parent).rpartition(".")[-1]]
+    assert [event.rpartition(".")[-1] for event in events] == ["part", "replace", str(saved.parent).rpartition(".")[-1]]
 
 
 def test_no_folder_is_an_error_of_the_disk(tmp_path: Path) -> None:

@@ -182,7 +182,17 @@ def half_precision(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
 
 
 CASES = (
-    *(arrays, standard, trades, mart, loader, loader_of_a_worker, loader_of_a_generator, numpy_generator, torch_generator),
+    *(
+        arrays,
+        standard,
+        trades,
+        mart,
+        loader,
+        loader_of_a_worker,
+        loader_of_a_generator,
+        numpy_generator,
+        torch_generator,
+    ),
     *(mixed_precision, half_precision),
     *(one_cycle, cosine_and_average, best_of_averages_and_plateau),
     *(dale, dale_by_batch, worst_case, worst_case_below_tau, generate, random_radius),
