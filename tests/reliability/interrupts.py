@@ -66,8 +66,9 @@ def attacking(kind: Any, **options: Any) -> Work:
     return work
 
 
-def profiling(measure: Any, **options: Any) -> Work:
-    return lambda art, _: measure(art, toy.x(SAMPLES), toy.y(SAMPLES), eps=EPS, verbose=False, **options).to_dict()
+def attacked(art: Any) -> Any:
+    options: dict[str, Any] = {"attacks": ["FGSM", "PGD-20"], "checks": False, "verbose": False}
+    return art_mi.evaluate_robustness(art, toy.x(SAMPLES), toy.y(SAMPLES), eps=EPS, **options)
 
 
 TRAINING: dict[str, Work] = {
@@ -79,8 +80,8 @@ MEASURING: dict[str, Work] = {
     "noisy": estimating(layer="trunk.body"),
     "quantised": estimating(method="quantised", layer="trunk.body"),
     "critic": estimating(400, method="critic", max_steps=10),
-    "robustness": profiling(art_mi.evaluate_robustness, attacks=["FGSM", "PGD-20"], checks=False),
-    "layers": profiling(art_mi.layer_profile, max_iter=2),
+    "robustness": lambda art, _: attacked(art).worst_case.to_dict(),
+    "layers": lambda art, _: art_mi.layer_profile(art, toy.x(SAMPLES), eps=EPS, max_iter=2, verbose=False).to_dict(),
     "saliency": lambda art, _: art_mi.information_saliency(art, toy.x(SAMPLES), layer="trunk.body"),
     "WorstCaseMIAttack": attacking(WorstCaseMIAttack, layer="trunk.neck", max_iter=10, random_state=0),
     "LangevinMonteCarlo": attacking(LangevinMonteCarlo, max_iter=10, random_state=0),
