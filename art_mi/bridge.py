@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from art_mi.interrupts import orderly_interrupts
 from art_mi.threat import NormBall
 
 Batch = tuple[Tensor, Tensor | None]
@@ -132,15 +133,16 @@ def restored(model: nn.Module) -> Iterator[None]:
 
     :param model: Any module.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, requires_grad in wanted:
-            parameter.requires_grad_(requires_grad)
+    with orderly_interrupts():
+        modes = [(module, module.training) for module in model.modules()]
+        wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for parameter, requires_grad in wanted:
+                parameter.requires_grad_(requires_grad)
 
 
 def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:

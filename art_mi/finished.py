@@ -47,9 +47,10 @@ class Finished:
             return None
         try:
             kept = json.loads(self._path(name).read_text(encoding="utf-8"))
-            found: dict[str, Any] | None = kept["part"] if kept["fingerprint"] == self.fingerprint else None
+            intact = kept.pop("digest") == content_digest(json.dumps(kept))
+            found: dict[str, Any] | None = kept["part"] if intact and kept["fingerprint"] == self.fingerprint else None
             return found
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def put(self, name: str, part: Mapping[str, Any]) -> None:
@@ -61,6 +62,7 @@ class Finished:
         :raises ValueError: If a number is not finite.
         """
         content = {"name": name, "fingerprint": self.fingerprint, "part": dict(part)}
+        content["digest"] = content_digest(json.dumps(content))
         text = json.dumps(content, indent=2, allow_nan=False)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +72,19 @@ class Finished:
         assert self.folder is not None
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:60]
         return self.folder / f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:12]}.json"
+
+
+def content_digest(text: str, tensors: Mapping[str, Any] | None = None) -> str:
+    """By which damage to a file is noticed.
+
+    :param text: What it holds.
+    :param tensors: What else it holds: tensors or arrays, of which name, type, shape and every bit count.
+    :return: 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(text.encode())
+    for name, value in sorted((tensors or {}).items()):
+        _add(digest, name, value)
+    return digest.hexdigest()
 
 
 def fingerprint(classifier: PyTorchClassifier, x: Any, y: Any, settings: Mapping[str, Any]) -> str:

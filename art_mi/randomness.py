@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from art_mi.interrupts import orderly_interrupts
+
 
 @contextmanager
 def isolated_randomness(random_state: int, device: torch.device) -> Iterator[None]:
@@ -25,15 +27,16 @@ def isolated_randomness(random_state: int, device: torch.device) -> Iterator[Non
     if type(random_state) is bool or not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**32:
         raise ValueError(f"`random_state` must be an integer from 0 to 2**32 - 1, got {random_state!r}.")
     generators = _generators(device)
-    before = _states(generators)
-    try:
-        random.seed(int(random_state))
-        np.random.seed(random_state)  # noqa: NPY002
-        for generator in generators.values():
-            generator.manual_seed(int(random_state))  # torch.manual_seed would seed all accelerators
-        yield
-    finally:
-        _restore(before, generators)
+    with orderly_interrupts():
+        before = _states(generators)
+        try:
+            random.seed(int(random_state))
+            np.random.seed(random_state)  # noqa: NPY002
+            for generator in generators.values():
+                generator.manual_seed(int(random_state))  # torch.manual_seed would seed all accelerators
+            yield
+        finally:
+            _restore(before, generators)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import art_mi
 ROOT = Path(art_mi.__file__).parent
 LAYERS = (
     "bounds preprocessing critics copula reading channels codes risk threat intervals results distributions splits "
-    "datasets models losses rules randomness extras files",
+    "datasets models losses rules interrupts randomness extras files",
     "bridge finished representations",
     "attacks fitting estimation",
     "metrics evaluation trainers saliency",

@@ -22,6 +22,7 @@ from art_mi.cli.report import write_report
 from art_mi.cli.selftest import selftest
 from art_mi.cli.train import ALIASES, train
 from art_mi.extras import MissingExtraError
+from art_mi.files import writing_alone
 from art_mi.trainers.resume import CHECKPOINT
 
 CLASSES = ("trainer", "attack", "validation_attack")
@@ -78,22 +79,23 @@ def _kept(parser: ArgumentParser, settings: Namespace) -> Iterator[None]:
     `art-mi --config OUT/config.yaml` repeats the run.
     """
     folder = Path(settings.train.out)
-    path, was_there, begun = folder / "config.yaml", folder.exists(), _written(folder / CHECKPOINT)
-    before = path.read_text(encoding="utf-8") if path.is_file() else None
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(parser.dump(settings, format="yaml"), encoding="utf-8")
-    try:
-        yield
-    except (OSError, ValueError, TypeError):
-        if _written(folder / CHECKPOINT) != begun:  # an error of the training, which can go on from there
+    path, was_there = folder / "config.yaml", folder.exists()
+    with writing_alone(folder):
+        begun = _written(folder / CHECKPOINT)
+        before = path.read_text(encoding="utf-8") if path.is_file() else None
+        path.write_text(parser.dump(settings, format="yaml"), encoding="utf-8")
+        try:
+            yield
+        except (OSError, ValueError, TypeError):
+            if _written(folder / CHECKPOINT) != begun:  # an error of the training, which can go on from there
+                raise
+            if not was_there:
+                shutil.rmtree(folder)
+            elif before is None:
+                path.unlink()
+            else:
+                path.write_text(before, encoding="utf-8")
             raise
-        if not was_there:
-            shutil.rmtree(folder)
-        elif before is None:
-            path.unlink()
-        else:
-            path.write_text(before, encoding="utf-8")
-        raise
 
 
 def _folders(arguments: list[str]) -> list[str]:

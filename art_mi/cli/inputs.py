@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model as load_model_weights
-from torch import nn
+from torch import Tensor, nn
 
 from art_mi.bridge import evaluating, one_tensor
 from art_mi.datasets import NAMES, ImageData, load
+from art_mi.finished import content_digest
 from art_mi.models import small_cnn
 from art_mi.randomness import isolated_randomness
 from art_mi.rules import Rule, check, one_of
@@ -159,14 +159,26 @@ def load_weights(module: nn.Module, weights: str) -> None:
 
     :param module: Of the architecture that was trained.
     :param weights: File .safetensors.
-    :raises ValueError: If there is no such file, or it is of another architecture.
+    :raises ValueError: If there is no such file, or it is damaged or of another architecture.
     """
     if not Path(weights).is_file():
         raise ValueError(f"`weights` must be an existing file, got {weights!r}.")
+    _, digest = _stored(weights)
     try:
         load_model_weights(module, weights)
-    except (RuntimeError, SafetensorError) as error:
+    except RuntimeError as error:
         raise ValueError(f"`weights` must be of the model's architecture, got {weights!r}: {error}") from error
+    if digest not in (None, content_digest("", module.state_dict())):
+        raise ValueError(f"`weights` must be intact, got {weights!r}: its digest is of other weights.")
+
+
+def _stored(weights: str) -> tuple[dict[str, Tensor], str | None]:
+    """Tensors of a file, and the digest that `art-mi train` leaves."""
+    try:
+        with safe_open(weights, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, (file.metadata() or {}).get("digest")  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"`weights` must be a complete file .safetensors, got {weights!r}: {error}.") from error
 
 
 def load_classifier(
@@ -203,8 +215,8 @@ def _trained_small_cnn(weights: str | None, x: np.ndarray[Any, Any]) -> nn.Modul
     """The network that `art-mi train` trains by default, with as many classes as its weights have."""
     if weights is None or not Path(weights).is_file():
         raise ValueError(f"`weights` must be an existing file where `model` is 'small-cnn', got {weights!r}.")
-    logits = load_file(weights).get("logits.weight")
-    if logits is None:
+    logits = _stored(weights)[0].get("logits.weight")
+    if logits is None or logits.ndim != 2:
         raise ValueError(f"`weights` must be those of a small-cnn, got {weights!r}.")
     return small_cnn(x.shape[1:], len(logits))
 

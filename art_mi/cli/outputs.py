@@ -13,6 +13,7 @@ from torch import nn
 from art_mi.cli.inputs import Labelled
 from art_mi.evaluation import accuracy, attacked_accuracy, standard_attacks
 from art_mi.files import replace_file, replacing
+from art_mi.finished import content_digest
 from art_mi.results import Accuracy
 from art_mi.trainers import StepTrainer
 
@@ -27,7 +28,7 @@ def write_weights(module: nn.Module, folder: Path) -> None:
     """
     module.to(memory_format=torch.contiguous_format)  # tied weights in another format cannot be stored
     with replacing(folder / WEIGHTS) as part:
-        save_model(module, str(part))
+        save_model(module, str(part), {"digest": content_digest("", module.state_dict())})
 
 
 def write_report(trainer: StepTrainer, test: Labelled | None, eps: float | None, folder: Path) -> dict[str, Accuracy]:

@@ -12,6 +12,7 @@ from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
 from art_mi.bridge import evaluating
+from art_mi.interrupts import orderly_interrupts
 from art_mi.randomness import isolated_randomness
 from art_mi.results import Accuracy
 
@@ -25,13 +26,14 @@ def undisturbed(classifier: PyTorchClassifier, random_state: int) -> Iterator[No
     :param classifier: ART classifier.
     :param random_state: Seed from 0 to 2**32 - 1.
     """
-    gradients = [(parameter, parameter.grad) for parameter in classifier.model.parameters()]
-    try:
-        with evaluating(classifier.model), isolated_randomness(random_state, classifier.device):
-            yield
-    finally:
-        for parameter, grad in gradients:
-            parameter.grad = grad
+    with orderly_interrupts():
+        gradients = [(parameter, parameter.grad) for parameter in classifier.model.parameters()]
+        try:
+            with evaluating(classifier.model), isolated_randomness(random_state, classifier.device):
+                yield
+        finally:
+            for parameter, grad in gradients:
+                parameter.grad = grad
 
 
 def outputs(classifier: PyTorchClassifier, x: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:

@@ -195,6 +195,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         :raises TypeError: If an option is unknown or an argument of another type.
         :raises ValueError: If an argument breaks its rule; the message names it and nothing is trained.
         :raises FloatingPointError: If a term or weight is not finite; the message names it, epoch and batch.
+        :raises Exception: What a loader raises; as after a term that is not finite, nothing of the epoch is left.
         """
         if isinstance(x, DataLoader):
             if y is not None:

@@ -191,4 +191,6 @@ class GeneratorBatches:
 
 def _checked(classifier: PyTorchClassifier, x: Any, y: Any) -> Batch:
     inputs = input_tensor(classifier, x)
+    if len(inputs) == 0:
+        raise ValueError("`x` must hold samples in each batch, got an empty one.")
     return inputs, None if y is None else label_tensor(classifier, y, len(inputs))

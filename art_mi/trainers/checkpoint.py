@@ -7,16 +7,17 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from art_mi.files import replacing
+from art_mi.finished import content_digest
 from art_mi.trainers.encoding import decoded, dtype_name, encoded
 
 FORMAT = "art_mi checkpoint"
-VERSION = "1"
+VERSION = "2"
 MAX_TEXT = 20_000_000  # safetensors reads headers up to 100 MB; escapes and tensor names add to the text
 
 
@@ -24,8 +25,9 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a state to one safetensors file: at every moment `path` holds the old checkpoint or the new one, complete.
 
     Tensors are stored under their place in the state, as `state['model']['fc.weight']`, the rest as JSON in the
-    metadata. Tensors come back detached, contiguous, on the CPU and each with its own memory; the `_metadata` of a
-    module's state comes back too. A killed process may leave a `.{name}.*.tmp` beside `path`, which can be deleted.
+    metadata, with a digest of it all. Tensors come back detached, contiguous, on the CPU and each with its own memory;
+    the `_metadata` of a module's state comes back too. A killed process may leave a `.{name}.*.part` beside `path`,
+    which can be deleted.
 
     :param path: File to write; its folder exists.
     :param state: Dicts (also ordered, also `Counter`) with string or integer keys, lists and tuples of dense tensors,
@@ -43,17 +45,13 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
             f"`state` must take at most {MAX_TEXT:,} characters of JSON beside its tensors, got {len(text):,}. "
             f"Keep long series in tensors or arrays."
         )
-    content = save(tensors, {"format": FORMAT, "version": VERSION, "state": text})
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    metadata = {"format": FORMAT, "version": VERSION, "state": text, "digest": content_digest(text, tensors)}
+    content = save(tensors, metadata)
+    with replacing(path) as part, open(part, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
 
 
 def load_checkpoint(path: Path, name: str = "path") -> dict[str, Any]:
@@ -62,7 +60,7 @@ def load_checkpoint(path: Path, name: str = "path") -> dict[str, Any]:
     :param path: File to read; nothing in it is run.
     :param name: What messages call it.
     :return: The state. Its tensors are in memory, not mapped to the file.
-    :raises ValueError: If there is no file, or it is cut short, no checkpoint, or of another format version.
+    :raises ValueError: If there is no file, or it is cut short, damaged, no checkpoint, or of another format version.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -75,7 +73,13 @@ def load_checkpoint(path: Path, name: str = "path") -> dict[str, Any]:
                     f"`{name}` must be a checkpoint of format version {VERSION}, got {str(path)!r} of version "
                     f"{version!r}: another release of art_mi wrote it."
                 )
-            return _state(metadata.get("state", ""), lambda key: file.get_tensor(key).clone(), path, name)
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        text = metadata.get("state", "")
+        if metadata.get("digest") != content_digest(text, tensors):
+            raise ValueError(
+                f"`{name}` must be an intact checkpoint, got {str(path)!r}: its digest is of other content."
+            )
+        return _state(text, tensors.__getitem__, path, name)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"`{name}` must be a complete checkpoint, got {str(path)!r}: {error}.") from error
 

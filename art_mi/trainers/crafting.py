@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,12 +150,18 @@ def craft(
         return parts.craft(target(classifier, x, y), x, generator, start_std=start_std)
     if isinstance(attack, TensorAttack):
         return attack.perturb(x, y, generator)
-    settings = {name: getattr(attack, name) for name in attack.attack_params if hasattr(attack, name)}
-    try:
-        with torch.enable_grad():
-            made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
-    finally:  # attacks that draw their radius, or aim themselves, leave it in their settings
-        vars(attack).update({name: value for name, value in settings.items() if name in vars(attack)})
+    with _settings_kept(attack), torch.enable_grad():
+        made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
     if np.shape(made) != tuple(x.shape):
         raise ValueError(f"`attack` must keep the shape {tuple(x.shape)} of its inputs, got {np.shape(made)}.")
     return torch.as_tensor(made, dtype=x.dtype, device=x.device)
+
+
+@contextmanager
+def _settings_kept(attack: EvasionAttack) -> Iterator[None]:
+    """Attacks that draw their radius, or aim themselves, leave it in their settings."""
+    settings = {name: getattr(attack, name) for name in attack.attack_params if hasattr(attack, name)}
+    try:
+        yield
+    finally:
+        vars(attack).update({name: value for name, value in settings.items() if name in vars(attack)})

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
+from art_mi.interrupts import orderly_interrupts
 from art_mi.randomness import isolated_randomness
 from art_mi.trainers import processes
 from art_mi.trainers.average import MovingAverage
@@ -55,17 +56,27 @@ class Loop:
     def run(self) -> None:
         """Train to the end; `trainer.history` holds a record an epoch.
 
-        :raises ValueError: If the checkpoint to go on from is not one of such a run; nothing is changed then.
+        :raises ValueError: If the checkpoint to go on from is not one of such a run, or another run is alive in the
+            folder; nothing is changed then.
         :raises FloatingPointError: If a term or a weight is not finite.
         """
+        with orderly_interrupts(), self.checkpoints.claimed:
+            self._begin()
+            self._train()
+
+    def _begin(self) -> None:
         options = self.options
-        total = options.nb_epochs * len(self.batches)
         self.checkpoints.check()
         if options.resume_from is None:
+            self.checkpoints.claim()
             self.trainer.history = []
             self.checkpoints.write(self.state)
         else:
             self.state = self.checkpoints.resume(Path(options.resume_from), options.nb_epochs)
+
+    def _train(self) -> None:
+        options = self.options
+        total = options.nb_epochs * len(self.batches)
         self.bar = tqdm(total=total, initial=self.state.step, disable=not self._shown)
         with self.trainer.set_up(), self.bar:
             while not self._finished:
@@ -197,6 +208,11 @@ class Loop:
 
     def _end_of_epoch(self) -> None:
         state, trainer = self.state, self.trainer
+        if state.batch < len(self.batches):
+            raise ValueError(
+                f"`x` must give the {len(self.batches)} batches that its length says, got {state.batch} in epoch "
+                f"{state.epoch + 1}."
+            )
         self._look()
         self._check_weights()
         if not state.counted:

@@ -43,7 +43,7 @@ class FitOptions:
         the record, and end the training by returning True. Of several processes each calls them, and the first one's
         answer counts.
     :param out: Folder for `history.csv` and `checkpoint.safetensors`, created where missing. What it holds of an
-        earlier run is replaced.
+        earlier run is replaced; while another process trains into it, it is refused.
     :param checkpoint_every: Steps between checkpoints, beside the one at the end of each epoch.
     :param resume_from: Checkpoint, or folder of one, to go on from: weights, optimizers (learning rates too), schedule,
         average, dual variables, history and everything drawn are as they were, so that the run ends as if it had never

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import reprlib
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from art_mi.files import replace_file
+from art_mi.files import replace_file, writing_alone
 from art_mi.randomness import random_states, restore_random_states
 from art_mi.trainers import processes
 from art_mi.trainers.batches import Batches
@@ -67,6 +68,7 @@ class Checkpoints:
         self.trainer, self.trained, self.batches = trainer, trained, batches
         self.device = trainer.classifier.device
         self.out = None if out is None else Path(out)
+        self.claimed = ExitStack()  # of the folder; closed when the run ends
         self._drawn: dict[str, Any] | None = None  # states of the generators to go on from
 
     def check(self) -> None:
@@ -76,6 +78,26 @@ class Checkpoints:
         """
         if self.out is not None:
             encoded(self.trained.state(), "state", {})
+
+    def claim(self) -> None:
+        """Keep other runs out of the folder until `claimed` is closed, and remove what a killed one had half written.
+
+        :raises ValueError: If another run is alive there; in all processes of this one.
+        """
+        if self.out is None:
+            return
+        refusal = None
+        if self.trainer.fabric.is_global_zero:
+            try:
+                self.claimed.enter_context(writing_alone(self.out))
+                for name in (CHECKPOINT, HISTORY):
+                    for part in self.out.glob(f".{name}.*"):
+                        part.unlink(missing_ok=True)
+            except ValueError as error:
+                refusal = str(error)
+        refusal = self.trainer.fabric.broadcast(refusal)
+        if refusal is not None:
+            raise ValueError(refusal)
 
     def write(self, state: RunState) -> None:
         """Replace checkpoint and history; of several processes the first one writes.
@@ -87,7 +109,6 @@ class Checkpoints:
 
     def _write(self, out: Path, content: dict[str, Any]) -> None:
         if self.trainer.fabric.is_global_zero:
-            out.mkdir(parents=True, exist_ok=True)
             save_checkpoint(out / CHECKPOINT, content)
             _write_table(out / HISTORY, content["history"])
         self.trainer.fabric.barrier()
@@ -120,6 +141,7 @@ class Checkpoints:
             drawn = content["drawn"][self.trainer.fabric.global_rank] if state.batch else None
             history = list(content["history"])
             self.trained.load(content["trained"])
+            self.claim()
             if self.out is not None:  # a run that is killed at once can be resumed from there
                 self._write(self.out, content)
         except (AttributeError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:

@@ -148,7 +148,7 @@ def test_trained_weights_can_be_measured(labelled, tmp_path, monkeypatch, capsys
     assert main(["estimate", *arguments, "--nb-samples", "150", "--weights", str(weights)]) == 0
     assert "representation vulnerability" in capsys.readouterr().out
     assert main(["estimate", *arguments, "--weights", str(labelled)]) == 2
-    assert "`weights` must be of the model's architecture" in capsys.readouterr().err
+    assert "`weights` must be a complete file .safetensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.trainers.conftest import Toy
+
+HERE = Path(__file__).parent
+TRAINERS = HERE.with_name("trainers")
 Tally = Callable[[str, str, int, str], None]
 KEEP = "ART_MI_COUNTS"  # the file to keep counts in
 _counted: list[dict[str, Any]] = []
@@ -38,3 +44,37 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         failed = session.testsfailed
         kept = {"tests": session.testscollected, "failed": failed, "counts": sorted(_counted, key=lambda c: str(c))}
         Path(os.environ[KEEP]).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def toy() -> Toy:
+    return Toy()
+
+
+@pytest.fixture(scope="session")
+def started() -> Callable[..., subprocess.Popen[str]]:
+    """Starts a script beside the tests, or in `tests/trainers`, from where it may import."""
+
+    def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+        paths = os.pathsep.join(map(str, (HERE.parents[1], TRAINERS)))
+        env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(HERE / script), *map(str, arguments)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def printed(started: Callable[..., subprocess.Popen[str]]) -> Callable[..., list[str]]:
+    """Lines that such a script prints, which must end well and in time."""
+
+    def run(script: str, *arguments: object, seconds: float = 3600) -> list[str]:
+        with started(script, *arguments) as process:
+            try:
+                out, err = process.communicate(timeout=seconds)
+            finally:
+                process.kill()
+        assert process.returncode == 0, err[-5000:]
+        return out.splitlines()
+
+    return run

@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
+from art_mi.finished import content_digest
 from art_mi.trainers.checkpoint import check_state, load_checkpoint, save_checkpoint
 
 PACKAGE = Path(sys.modules["art_mi"].__file__ or "").parent.parent
@@ -194,7 +195,7 @@ def test_other_tools_find_the_weights_by_name(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "checkpoint", {"model": nn.Linear(2, 1).state_dict(), "epoch": 3})
     with safe_open(tmp_path / "checkpoint", framework="pt") as file:
         assert set(file.keys()) == {"state['model']['weight']", "state['model']['bias']"}
-        assert file.metadata()["version"] == "1"
+        assert file.metadata()["version"] == "2"
 
 
 def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
@@ -407,7 +408,7 @@ def test_file_and_folder_reach_the_disk_around_the_swap(saved: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
     save_checkpoint(saved, {"epoch": 2})
-    assert [event.rpartition(".")[-1] for event in events] == ["tmp", "replace", str(saved.parent).rpartition(".")[-1]]
+    assert [event.rpartition(".")[-1] for event in events] == ["part", "replace", str(saved.parent).rpartition(".")[-1]]
 
 
 def test_no_folder_is_an_error_of_the_disk(tmp_path: Path) -> None:
@@ -491,9 +492,9 @@ def test_safetensors_of_others_are_refused(tmp_path: Path, metadata: dict[str, s
 
 
 def test_a_later_format_version_is_refused(tmp_path: Path) -> None:
-    save_file({}, tmp_path / "later", {"format": "art_mi checkpoint", "version": "2", "state": '{"dict": []}'})
+    save_file({}, tmp_path / "later", {"format": "art_mi checkpoint", "version": "3", "state": '{"dict": []}'})
     with pytest.raises(
-        ValueError, match=r"`path` must be a checkpoint of format version 1, got '.*later' of version '2'"
+        ValueError, match=r"`path` must be a checkpoint of format version 2, got '.*later' of version '3'"
     ):
         load_checkpoint(tmp_path / "later")
 
@@ -516,7 +517,8 @@ def test_a_later_format_version_is_refused(tmp_path: Path) -> None:
 )
 def test_a_damaged_state_is_refused(tmp_path: Path, text: str) -> None:
     tensors = {"b": torch.zeros(8, dtype=torch.uint8)}
-    save_file(tensors, tmp_path / "bad", {"format": "art_mi checkpoint", "version": "1", "state": text})
+    metadata = {"format": "art_mi checkpoint", "version": "2", "state": text, "digest": content_digest(text, tensors)}
+    save_file(tensors, tmp_path / "bad", metadata)
     with pytest.raises(ValueError, match=r"`path` must be an intact checkpoint, got '.*bad': "):
         load_checkpoint(tmp_path / "bad")
 

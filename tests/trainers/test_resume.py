@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import count
@@ -21,9 +19,16 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader, Dataset
 
-import art_mi
 from art_mi.attacks import LangevinMonteCarlo
-from art_mi.trainers import DALETrainer, MadryPGDTrainer, MIMAETrainer, StandardTrainer, WorstCaseMITrainer
+from art_mi.trainers import (
+    DALETrainer,
+    MadryPGDTrainer,
+    MARTTrainer,
+    MIMAETrainer,
+    StandardTrainer,
+    TRADESTrainer,
+    WorstCaseMITrainer,
+)
 from art_mi.trainers import checkpoint as checkpoint_module
 from art_mi.trainers.checkpoint import load_checkpoint, save_checkpoint
 
@@ -67,6 +72,20 @@ def adam(parameters: Any) -> torch.optim.Optimizer:
 def arrays(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
     art = classifier(toy)
     return MadryPGDTrainer(art, toy.attack(art, num_random_init=1), verbose=False), None, {}
+
+
+def standard(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    return StandardTrainer(classifier(toy, adam), verbose=False), None, {}
+
+
+def trades(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    art = classifier(toy)
+    return TRADESTrainer(art, toy.attack(art), verbose=False), None, {}
+
+
+def mart(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    art = classifier(toy, adam)
+    return MARTTrainer(art, toy.attack(art), verbose=False), None, {}
 
 
 def loader(toy: Any, optimizer: Any = adam, **settings: Any) -> tuple[Any, Any, dict[str, Any]]:
@@ -163,7 +182,17 @@ def half_precision(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
 
 
 CASES = (
-    *(arrays, loader, loader_of_a_worker, loader_of_a_generator, numpy_generator, torch_generator),
+    *(
+        arrays,
+        standard,
+        trades,
+        mart,
+        loader,
+        loader_of_a_worker,
+        loader_of_a_generator,
+        numpy_generator,
+        torch_generator,
+    ),
     *(mixed_precision, half_precision),
     *(one_cycle, cosine_and_average, best_of_averages_and_plateau),
     *(dale, dale_by_batch, worst_case, worst_case_below_tau, generate, random_radius),
@@ -278,18 +307,6 @@ def test_a_run_killed_while_it_writes_ends_alike(
     resume_from = tmp_path if (tmp_path / CHECKPOINT).exists() else None
     assert (resume_from is None) == (write == 1)
     assert everything(fit(toy, loader, out=tmp_path, resume_from=resume_from)) == expected
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children made by fork")
-def test_runs_killed_at_random_moments_end_alike(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("kill_and_resume.py")
-    env = {**os.environ, "PYTHONPATH": str(Path(art_mi.__file__).parents[1])}
-    command = [sys.executable, script, tmp_path, "0"]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=env, timeout=300)
-    found = [line.split() for line in ran.stdout.splitlines()]
-    assert len(found) == 2
-    assert all(alike == "True" for *_, alike in found)
-    assert all(int(lives) >= 3 for _, lives, _ in found)
 
 
 def test_a_finished_run_resumed_gives_the_same_weights_and_history(toy: Any, tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""Ctrl-C at any moment of a training, a metric or an attack leaves the classifier as it is documented, and usable."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from typing import Any
+
+import pytest
+import torch
+
+from art_mi.bridge import evaluating
+from art_mi.interrupts import orderly_interrupts
+
+LINE = re.compile(r"(.+): (\d+) interrupts, wrong afterwards: (.*)")
+
+
+@pytest.mark.parametrize("each", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_an_interrupt_anywhere_leaves_everything_as_before(printed: Any, tally: Any, each: int) -> None:
+    lines = [LINE.fullmatch(line) for line in printed("interrupts.py", each, 1)]
+    found = {line[1]: (int(line[2]), line[3]) for line in lines if line is not None}
+    assert len(found) == len(lines) == 18
+    assert set(found.values()) == {(each, "nothing")}, found
+    outcome = "modes, switches, hooks, generators, weights as documented; the same result afterwards"
+    tally("The run", "Ctrl-C at random moments of trainings, metrics and attacks", 18 * each, outcome)
+
+
+class Interrupted:
+    """A context that is interrupted while it is left, in the middle."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.steps.append("first")
+        signal.raise_signal(signal.SIGINT)
+        self.steps.append("second")
+
+
+def leave(context: Interrupted) -> None:
+    with context:
+        pass
+    threading.Event().wait(60)  # ends by the interrupt
+
+
+def test_what_is_being_left_is_left_before_an_interrupt_comes() -> None:
+    before, context = signal.getsignal(signal.SIGINT), Interrupted()
+    with pytest.raises(KeyboardInterrupt), orderly_interrupts():
+        leave(context)
+    assert context.steps == ["first", "second"]
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        leave(context)
+    assert context.steps == ["first", "second", "first"]  # as Python does it
+
+
+def test_an_interrupt_elsewhere_comes_at_once_and_one_that_waits_comes_in_the_end() -> None:
+    class Endless(Interrupted):
+        def __exit__(self, *_: object) -> None:
+            signal.raise_signal(signal.SIGINT)
+            threading.Event().wait(60)
+
+    with orderly_interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), Endless():
+            pass
+
+
+def test_handlers_of_others_are_asked_and_those_of_no_python_are_left() -> None:
+    before, seen = signal.getsignal(signal.SIGINT), list[int]()
+    try:
+        signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+        with orderly_interrupts(), evaluating(torch.nn.Linear(1, 1)):
+            signal.raise_signal(signal.SIGINT)
+        assert seen == [signal.SIGINT]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with orderly_interrupts():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_thread_leaves_handlers_alone() -> None:
+    before, found = signal.getsignal(signal.SIGINT), list[Any]()
+
+    def look() -> None:
+        with orderly_interrupts():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [before]
