@@ -19,23 +19,24 @@ if TYPE_CHECKING:
 Representation = Callable[[Tensor], Tensor]
 
 
-def named_layer(model: nn.Module, layer: str) -> nn.Module:
+def named_layer(model: nn.Module, layer: str, name: str = "layer") -> nn.Module:
     """The submodule with a dotted name.
 
     :param model: Any module.
     :param layer: A name of `model.named_modules()`.
+    :param name: What messages call it.
     :raises TypeError: If the name is none.
     :raises ValueError: If there is no such module; the message lists close names.
     """
     if not isinstance(layer, str):
-        raise TypeError(f"`layer` must be a name, got {type(layer).__name__}.")
+        raise TypeError(f"`{name}` must be a name, got {type(layer).__name__}.")
     modules: dict[str, nn.Module] = dict(model.named_modules())
     modules.pop("", None)
     if layer in modules:
         return modules[layer]
     close = difflib.get_close_matches(layer, modules, n=5, cutoff=0.4) or list(modules)[:10]
     names = ", ".join(close) or "none"
-    raise ValueError(f"`layer` must name a module of the model, got {layer!r}. Close names: {names}.")
+    raise ValueError(f"`{name}` must name a module of the model, got {layer!r}. Close names: {names}.")
 
 
 @contextmanager

@@ -26,6 +26,8 @@ from art_mi.trainers.resume import CHECKPOINT
 
 CLASSES = ("trainer", "attack", "validation_attack")
 SWITCHES = (*EVALUATE_SWITCHES, "--resume", "--tensorboard")
+DEBUG = "--debug"
+MENDABLE = (OSError, ValueError, TypeError, FloatingPointError, MissingExtraError)
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "estimate": estimate,
@@ -113,24 +115,36 @@ def _written(path: Path) -> int | None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point; an error the user can mend is one line, not a traceback.
+    """Entry point; an error is one line, and a traceback only where `--debug` asks for it.
 
     :param args: Command line without the program's name.
-    :return: Exit status.
+    :return: Exit status: 2 after an error the user can mend, 1 after any other.
     """
+    given = sys.argv[1:] if args is None else args
     try:
-        set_loader("art-mi", _loaded)
-        parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi", parser_mode="art-mi")
-        settings = parser.parse_args(_as_typed(_folders(sys.argv[1:] if args is None else args)))
-        chosen = parser.instantiate(settings)[settings.subcommand]
-        chosen.pop("config", None)
-        keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"
-        with _kept(parser, settings) if keeps else nullcontext():
-            COMMANDS[settings.subcommand](**chosen)
-    except (OSError, ValueError, TypeError, FloatingPointError, MissingExtraError) as error:
-        print(f"art-mi: {error}", file=sys.stderr)
-        return 2
+        _run([argument for argument in given if argument != DEBUG])
     except KeyboardInterrupt:
         print("art-mi: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if DEBUG in given:
+            raise
+        told = " ".join(str(error).split())
+        if isinstance(error, MENDABLE):
+            print(f"art-mi: {told}", file=sys.stderr)
+            return 2
+        print(f"art-mi: {type(error).__name__}: {told} (unexpected; {DEBUG} shows where)", file=sys.stderr)
+        return 1
     return 0
+
+
+def _run(arguments: list[str]) -> None:
+    set_loader("art-mi", _loaded)
+    parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi", parser_mode="art-mi")
+    parser.epilog = f"{DEBUG}, anywhere on the line, shows the traceback of an error."
+    settings = parser.parse_args(_as_typed(_folders(arguments)))
+    chosen = parser.instantiate(settings)[settings.subcommand]
+    chosen.pop("config", None)
+    keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"
+    with _kept(parser, settings) if keeps else nullcontext():
+        COMMANDS[settings.subcommand](**chosen)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from art_mi.rules import POSITIVE, Rule, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, PATH, POSITIVE, Rule, check, integer, one_of, or_none
 from art_mi.trainers.validation import Validation
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ RULES: dict[str, Rule] = {
     "checkpoint_every": or_none(integer(1)),
     "validate_every": integer(1),
     "patience": or_none(integer(1)),
+    "restore_best": BOOLEAN,
+    "out": or_none(PATH),
+    "resume_from": or_none(PATH),
 }
 
 
