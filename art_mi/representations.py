@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from art_mi.bridge import evaluating, outputs
+from art_mi.rules import check, integer
 
 if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier
@@ -204,7 +205,9 @@ def in_batches(function: Callable[[Tensor], Tensor], x: Tensor, batch_size: int)
     :param function: Maps `(b, ...)` to `(b, ...)`.
     :param x: Inputs `(n, ...)`.
     :param batch_size: Most samples in one call.
+    :raises ValueError: If `batch_size` is not positive.
     """
+    check("batch_size", batch_size, integer(1))
     with torch.no_grad():
         return torch.cat([function(part) for part in x.split(batch_size)])
 

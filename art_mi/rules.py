@@ -37,6 +37,7 @@ POSITIVE: Rule = "a positive number", lambda v: _finite(v) and v > 0
 PROPORTION: Rule = "a number between 0 and 1", lambda v: _finite(v) and 0 <= v <= 1
 BOOLEAN: Rule = "True or False", lambda v: isinstance(v, bool)
 TEXT: Rule = "a text", lambda v: isinstance(v, str)
+FOLDER: Rule = "a folder, existing or new", lambda v: isinstance(v, str | os.PathLike) and not os.path.isfile(v)
 PATH: Rule = "a path", lambda v: isinstance(v, str | os.PathLike)
 
 

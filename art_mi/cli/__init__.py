@@ -22,6 +22,7 @@ from art_mi.cli.report import write_report
 from art_mi.cli.selftest import selftest
 from art_mi.cli.train import ALIASES, train
 from art_mi.extras import MissingExtraError
+from art_mi.rules import FOLDER, check
 from art_mi.trainers.resume import CHECKPOINT
 
 CLASSES = ("trainer", "attack", "validation_attack")
@@ -79,7 +80,7 @@ def _kept(parser: ArgumentParser, settings: Namespace) -> Iterator[None]:
 
     `art-mi --config OUT/config.yaml` repeats the run.
     """
-    folder = Path(settings.train.out)
+    folder = Path(check("out", settings.train.out, FOLDER))
     path, was_there, begun = folder / "config.yaml", folder.exists(), _written(folder / CHECKPOINT)
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,10 +139,16 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _run(arguments: list[str]) -> None:
+def command_parser() -> ArgumentParser:
+    """What understands a command line, and files of settings."""
     set_loader("art-mi", _loaded)
     parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi", parser_mode="art-mi")
     parser.epilog = f"{DEBUG}, anywhere on the line, shows the traceback of an error."
+    return parser
+
+
+def _run(arguments: list[str]) -> None:
+    parser = command_parser()
     settings = parser.parse_args(_as_typed(_folders(arguments)))
     chosen = parser.instantiate(settings)[settings.subcommand]
     chosen.pop("config", None)

@@ -21,7 +21,8 @@ from art_mi.bridge import evaluating, one_tensor
 from art_mi.datasets import NAMES, ImageData, load
 from art_mi.models import small_cnn
 from art_mi.randomness import isolated_randomness
-from art_mi.rules import Rule, check, one_of
+from art_mi.rules import Rule, check, one_of, or_none
+from art_mi.threat import BOX
 
 DATA: Rule = f"a file .npz or {one_of(NAMES)[0]}", lambda v: v in NAMES
 Labelled = tuple[NDArray[Any], NDArray[Any]]
@@ -45,17 +46,18 @@ class Samples:
     eps: float | None
 
 
-def fraction(text: str | float) -> float:
+def fraction(text: str | float, name: str = "eps") -> float:
     """A radius such as 0.1 or 8/255.
 
     :param text: What was typed; a file of settings may hold a number.
+    :param name: What the message calls it.
     :raises ValueError: If it is neither.
     """
     try:
         top, _, bottom = str(text).partition("/")
         return float(top) / float(bottom or 1)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"`eps` must be a number or a fraction such as 8/255, got {text!r}.") from None
+        raise ValueError(f"`{name}` must be a number or a fraction such as 8/255, got {text!r}.") from None
 
 
 def samples(data: str, data_dir: str | None, *, download: bool = False) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -186,6 +188,7 @@ def load_classifier(
     :raises TypeError: If the function gives something else than a module.
     :raises ValueError: If there is no such file or function, or the weights do not fit.
     """
+    check("clip_values", clip_values, or_none(BOX))
     module = _trained_small_cnn(weights, x) if model == "small-cnn" else load_model(model, random_state)
     if weights is not None:
         load_weights(module, weights)

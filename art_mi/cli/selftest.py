@@ -8,7 +8,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from art_mi.distributions import problems
-from art_mi.estimation import estimate_mutual_information
+from art_mi.estimation import MIN_REPORT, estimate_mutual_information
+from art_mi.rules import check, integer
 
 
 def selftest(nb_samples: int = 10_000, random_state: int = 0, only: str | None = None, quiet: bool = False) -> None:
@@ -20,6 +21,8 @@ def selftest(nb_samples: int = 10_000, random_state: int = 0, only: str | None =
         only: Keep the problems whose name contains this text.
         quiet: No progress bar.
     """
+    check("nb_samples", nb_samples, integer(4 * MIN_REPORT))
+    check("random_state", random_state, integer(0))
     chosen = [problem for problem in problems() if only is None or only in problem.name]
     if not chosen:
         raise ValueError(f"`only` must be part of a problem's name, got {only!r}.")

@@ -278,5 +278,7 @@ def representation_vulnerability(classifier: PyTorchClassifier, x: Any, y: Any =
     known = inspect.signature(WorstCaseMIEstimator).parameters
     for name in kwargs:
         if name not in known:
-            raise TypeError(f"`{name}` must be an argument of WorstCaseMIEstimator: {', '.join(known)}.")
+            raise TypeError(
+                f"`{name}` must be an argument of WorstCaseMIEstimator: {', '.join(known)}, got {kwargs[name]!r}."
+            )
     return WorstCaseMIEstimator(**kwargs).evaluate(classifier, x, y).vulnerability.value
