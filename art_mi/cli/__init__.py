@@ -130,11 +130,12 @@ def main(args: list[str] | None = None) -> int:
     except Exception as error:
         if DEBUG in given:
             raise
-        told = " ".join(str(error).split())
+        said = " ".join(str(error).split())
         if isinstance(error, MENDABLE):
-            print(f"art-mi: {told}", file=sys.stderr)
+            print(f"art-mi: {said}", file=sys.stderr)
             return 2
-        print(f"art-mi: {type(error).__name__}: {told} (unexpected; {DEBUG} shows where)", file=sys.stderr)
+        what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        print(f"art-mi: {what} (unexpected; {DEBUG} shows where)", file=sys.stderr)
         return 1
     return 0
 

@@ -206,8 +206,11 @@ def _trained_small_cnn(weights: str | None, x: np.ndarray[Any, Any]) -> nn.Modul
     """The network that `art-mi train` trains by default, with as many classes as its weights have."""
     if weights is None or not Path(weights).is_file():
         raise ValueError(f"`weights` must be an existing file where `model` is 'small-cnn', got {weights!r}.")
-    logits = load_file(weights).get("logits.weight")
-    if logits is None:
+    try:
+        logits = load_file(weights).get("logits.weight")
+    except SafetensorError as error:
+        raise ValueError(f"`weights` must be a file of safetensors, got {weights!r}: {error}") from error
+    if logits is None or logits.ndim != 2:
         raise ValueError(f"`weights` must be those of a small-cnn, got {weights!r}.")
     return small_cnn(x.shape[1:], len(logits))
 

@@ -10,7 +10,9 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import is_dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -101,8 +103,9 @@ OF: dict[str, dict[str, Any]] = {
     "losses": {"y": torch.zeros(3, dtype=torch.int64)},
     "metrics.representation_vulnerability": {"eps": 0.1, "verbose": False},
     "metrics.vulnerability_curve": {"eps": [0.1]},
-    "representations": TENSORS,
+    "representations": {**TENSORS, "noise": nn.Identity()},
     "results.wilson_interval": {"n": 3},
+    "trainers.MadryPGDTrainer": {"attack": ATTACK},
     "trainers.RVMonitor": {"eps": 0.1},
     "trainers.WorstCaseMITrainer": {"layer": "0"},
 }
@@ -297,7 +300,6 @@ CALLS: list[tuple[Any, ...]] = [
         ("layer", "none", V, UNKNOWN),
     ),
     ("representations.noisy_outputs", "layer", "none", V, UNKNOWN, {"noise": nn.Identity()}),
-    ("representations.layer_outputs", "layers", ["none"], V, UNKNOWN, Shown("'none'")),
     ("representations.in_batches", "batch_size", 0, V, ONE),
     ("models.small_cnn", "input_shape", (8, 8), V, "be three positive integers (channels, height, width)"),
     ("models.small_cnn", "input_shape", "abc", V, "be three positive integers (channels, height, width)"),
@@ -361,10 +363,13 @@ CALLS: list[tuple[Any, ...]] = [
         for argument, value, error, rule, *more in (
             ("x", "a", T, "be an array, a tensor or a DataLoader", Shown("str")),
             ("x", X[:, :3], V, "have shape (n, 4)"),
-            ("y", Y[:3], V, f"hold one label for each of the {N} samples"),
             ("mask", np.ones(3), V, "broadcast against `x`"),
         )
     ],
+    *every(
+        "attacks.LangevinMonteCarlo.generate attacks.MarginAttack.generate",
+        ("y", Y[:3], V, f"hold one label for each of the {N} samples"),
+    ),
     ("evaluation.accuracy", "batch_size", 0, V, ONE),
     *every(
         "evaluation.accuracy evaluation.attacked_accuracy",
@@ -386,17 +391,17 @@ CALLS: list[tuple[Any, ...]] = [
         ("eps", 0, V, POSITIVE),
         ("eps", "a", V, POSITIVE),
         ("norm", 3, V, NORM),
-        ("attacks", ["PGD-7"], V, "be one of 'FGSM'"),
+        ("attacks", ["PGD-7"], V, "be one of 'FGSM'", Shown("'PGD-7'")),
         ("attacks", 3, T, "be names, or a mapping from names to attacks"),
-        ("attacks", {"mine": 3}, T, "hold ART EvasionAttacks"),
-        ("attacks", {"mine": TARGETED}, V, "be untargeted"),
+        ("attacks", {"mine": 3}, T, "hold ART EvasionAttacks", Shown("int")),
+        ("attacks", {"mine": TARGETED}, V, "be untargeted", Shown("a targeted")),
         ("checks", 1, V, BOOL),
         ("random_state", -1, V, WIDE_SEED),
         ("random_state", "a", V, WIDE_SEED),
         ("verbose", 1, V, BOOL),
         ("y", Y[:3], V, f"hold one label for each of the {N} samples"),
         ("y", None, V, ""),
-        ("x", X + 1, V, "lie within the classifier's clip_values [0, 1]"),
+        ("x", X + 1, V, "lie within the classifier's clip_values [0, 1]", Shown("values from")),
     ),
     ("evaluation.evaluate_robustness", "batch_size", 0, V, ONE),
     ("evaluation.evaluate_robustness", "eps_l2", -1, V, "be None or a positive number"),
@@ -439,10 +444,17 @@ CALLS: list[tuple[Any, ...]] = [
         ("noise_std", 0, V, ""),
         ("random_state", -1, V, SEED),
         ("verbose", 1, V, BOOL),
-        ("layer", "none", V, UNKNOWN),
         ("x", X[:50], V, "hold at least 100 samples", Shown("50")),
+    ),
+    *every(
+        "metrics.representation_vulnerability metrics.feature_profile metrics.vulnerability_curve",
+        ("layer", "none", V, UNKNOWN),
+    ),
+    *every(
+        "metrics.layer_profile metrics.feature_profile metrics.vulnerability_curve",
         ("out", 3, T, "be a folder", Shown("int")),
     ),
+    *every("evaluation.evaluate_robustness assessment.assess", ("out", 3, T, "be a folder", Shown("int"))),
     *[(name, "eps", -1, V, NON_NEGATIVE) for name in MEASURED.split()[:3]],
     ("metrics.representation_vulnerability", "epz", 1, T, "be an argument of WorstCaseMIEstimator"),
     ("metrics.layer_profile", "layers", ["none"], V, UNKNOWN, Shown("'none'")),
@@ -481,7 +493,7 @@ CALLS: list[tuple[Any, ...]] = [
         ("noise_std", 0, V, POSITIVE),
         ("batch_size", 0, V, "be an integer of at least"),
         ("random_state", -1, V, "be an integer"),
-        ("x", X + 1, V, "lie within the classifier's clip_values [0, 1]"),
+        ("x", X + 1, V, "lie within the classifier's clip_values [0, 1]", Shown("values from")),
     ),
     ("saliency.information_saliency", "layer", "none", V, UNKNOWN),
     ("saliency.information_saliency", "nb_draws", 0, V, ONE),
@@ -565,6 +577,7 @@ EXCUSED = {
     "critics.SeparableCritic": "takes any two modules",
     "distributions.problems": "takes nothing",
     "estimation.block_scores": "inner loop, on tensors of the estimate",
+    "representations.layer_outputs": "calls a wrong name `layer`, as those that call it do",
     "representations.blind_fraction": "inner loop, on tensors of the estimate",
     "representations.check_finite": "is a check itself",
     "representations.check_representation": "is a check itself",
@@ -644,3 +657,32 @@ def test_a_wrong_call_is_refused_by_name_and_changes_nothing(
     ), message
     assert state() == as_found
     assert not list(tmp_path.iterdir())
+
+
+def public() -> Iterator[str]:
+    """Dotted names of all public functions and classes that take arguments."""
+    for name in art_mi.__all__:
+        if not isinstance(module := getattr(art_mi, name), ModuleType):
+            continue
+        own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+        for key in getattr(module, "__all__", [key for key in own if not key.startswith("_")]):
+            made = getattr(module, key)
+            is_data = inspect.isclass(made) and is_dataclass(made) and made is not NormBall
+            if (inspect.isfunction(made) or inspect.isclass(made)) and not is_data:
+                yield f"{name}.{key}"
+
+
+def test_every_public_function_and_class_is_called_wrongly() -> None:
+    """Data classes are left out: the package makes them, and what comes from a file is checked by `from_dict`."""
+    called = {".".join(row[0].split(".")[:2]) for row in CALLS}
+    assert set(public()) == called | EXCUSED.keys()
+    assert not called & EXCUSED.keys()
+    at_the_top = {name for name in art_mi.__all__ if not isinstance(getattr(art_mi, name), ModuleType)}
+    assert at_the_top <= {name.split(".")[1] for name in public()} | {"MIEstimate", "RepresentationVulnerability"}
+
+
+def test_the_catalogue_is_counted(tally: Callable[[str, str, int, str], None]) -> None:
+    assert len(CALLS) >= 80
+    tally(
+        "The input", "wrong calls of public functions and classes", len(CALLS), "each refused by name, rule and value"
+    )
