@@ -41,7 +41,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def _loaded(text: str) -> Any:
     """YAML, with short names of classes."""
-    content = get_loader("yaml")(text)
+    try:
+        content = get_loader("yaml")(text)
+    except Exception as error:  # beside YAML's own, those of dates and keys that there are not
+        raise ValueError(f"no YAML: {' '.join(str(error).split())}") from error
     if isinstance(content, dict):
         for settings in (content, content.get("train")):
             if isinstance(settings, dict):
@@ -142,7 +145,7 @@ def main(args: list[str] | None = None) -> int:
 
 def command_parser() -> ArgumentParser:
     """What understands a command line, and files of settings."""
-    set_loader("art-mi", _loaded)
+    set_loader("art-mi", _loaded, exceptions=(ValueError,))
     parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi", parser_mode="art-mi")
     parser.epilog = f"{DEBUG}, anywhere on the line, shows the traceback of an error."
     return parser
@@ -150,7 +153,10 @@ def command_parser() -> ArgumentParser:
 
 def _run(arguments: list[str]) -> None:
     parser = command_parser()
-    settings = parser.parse_args(_as_typed(_folders(arguments)))
+    try:
+        settings = parser.parse_args(_as_typed(_folders(arguments)))
+    except (AttributeError, KeyError, RecursionError) as error:  # jsonargparse's, of settings it did not foresee
+        raise ValueError(f"`config` must hold settings of a command, got {type(error).__name__}: {error}.") from error
     chosen = parser.instantiate(settings)[settings.subcommand]
     chosen.pop("config", None)
     keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"

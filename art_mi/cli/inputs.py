@@ -19,6 +19,7 @@ from torch import nn
 
 from art_mi.bridge import evaluating, one_tensor
 from art_mi.datasets import NAMES, ImageData, load
+from art_mi.files import read_arrays
 from art_mi.models import small_cnn
 from art_mi.randomness import isolated_randomness
 from art_mi.rules import Rule, check, one_of, or_none
@@ -73,7 +74,7 @@ def samples(data: str, data_dir: str | None, *, download: bool = False) -> tuple
     if path.suffix not in (".npy", ".npz"):
         known = _known(data, data_dir, download)
         return known.x_test, known.y_test
-    content = _arrays(path, "x") if path.suffix == ".npz" else {"x": _read(path)}
+    content = _arrays(path, "x")
     return content["x"].astype(np.float32), content.get("y")
 
 
@@ -111,18 +112,23 @@ def _labelled(x: NDArray[Any], y: NDArray[Any]) -> Labelled:
     return x.astype(np.float32), y.astype(np.int64)
 
 
-def _arrays(path: Path, *names: str) -> Any:
-    content = _read(path)
-    for name in names:
-        if name not in content:
-            raise ValueError(f"`data` must hold an array `{name}`, got {', '.join(content.files)}.")
-    return content
-
-
-def _read(path: Path) -> Any:
+def _arrays(path: Path, *needed: str) -> dict[str, NDArray[Any]]:
+    """Arrays of numbers, one a sample, and those that are needed among them."""
     if not path.is_file():
         raise ValueError(f"`data` must be a file or the name of a data set, got {str(path)!r}, which does not exist.")
-    return np.load(path, allow_pickle=False)
+    try:
+        content = read_arrays(path, "x", "y", "x_test", "y_test")
+    except ValueError as error:
+        raise ValueError(f"`data` must be a readable file of arrays, got {str(path)!r}: {error}") from error
+    for name in needed:
+        if name not in content:
+            raise ValueError(f"`data` must hold an array `{name}`, got {', '.join(content) or 'none'}.")
+    for name, array in content.items():
+        if array.dtype.kind not in "biuf" or array.ndim == 0:
+            raise ValueError(
+                f"`data` must hold numbers in `{name}`, one row a sample, got {array.dtype} {array.shape}."
+            )
+    return content
 
 
 def load_model(source: str, random_state: int = 0) -> nn.Module:

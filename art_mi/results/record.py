@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from art_mi.files import replace_file
+from art_mi.files import read_arrays, replace_file
 from art_mi.results.backbone import BackboneReport
 from art_mi.results.profiles import FeatureProfile, LayerProfile, VulnerabilityCurve
 from art_mi.results.result import NOT_STORED, Result, written
@@ -93,7 +93,6 @@ class ModelRecord(Result):
         if not (Path(folder) / IMAGES).is_file():
             return record
         try:
-            with np.load(Path(folder) / IMAGES, allow_pickle=False) as images:
-                return replace(record, images=dict(images))
-        except (OSError, ValueError) as error:
+            return replace(record, images=read_arrays(Path(folder) / IMAGES))
+        except ValueError as error:
             raise ValueError(f"`folder` must hold a readable {IMAGES}, got {str(folder)!r}: {error}.") from error
