@@ -25,10 +25,8 @@ from art_mi.report import load_records
 from art_mi.results import ModelRecord
 from art_mi.trainers.checkpoint import FORMAT, VERSION, load_checkpoint, save_checkpoint
 
-SIZES = [
-    pytest.param(30, id="few"),
-    pytest.param(3000, marks=pytest.mark.slow, id="many"),
-]
+LINES = [pytest.param(20, id="few"), pytest.param(1000, marks=pytest.mark.slow, id="many")]
+FILES = [pytest.param(50, id="few"), pytest.param(5000, marks=pytest.mark.slow, id="many")]
 MARK = "ran"  # what a file is written to where code of a document runs
 TAGS = ("!!python/object/apply:os.system", "!!python/object/new:os.system", "!!python/name:os.system", "!!python/tuple")
 COMMAND_OF_CODE = f"touch {MARK}"
@@ -114,7 +112,7 @@ def mutated(content: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("command", VALID)
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("count", LINES)
 def test_settings_of_any_content_are_read_or_refused(
     command: str, count: int, folder: Path, capsys: pytest.CaptureFixture[str], tally: Callable[..., None]
 ) -> None:
@@ -135,7 +133,7 @@ def test_settings_of_any_content_are_read_or_refused(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("count", LINES)
 def test_settings_of_any_text_are_read_or_refused(
     count: int, folder: Path, capsys: pytest.CaptureFixture[str], tally: Callable[..., None]
 ) -> None:
@@ -223,7 +221,7 @@ entries = st.recursive(
 )
 
 
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("count", FILES)
 def test_a_checkpoint_of_any_content_is_read_or_refused(count: int, tmp_path: Path, tally: Callable[..., None]) -> None:
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, STATE)
@@ -247,7 +245,7 @@ def test_a_checkpoint_of_any_content_is_read_or_refused(count: int, tmp_path: Pa
     tally("The input", "checkpoints of random bytes and headers", len(tried), "read or refused by name")
 
 
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("count", FILES)
 def test_weights_of_any_content_are_refused(count: int, tmp_path: Path, tally: Callable[..., None]) -> None:
     path, model = tmp_path / "model.safetensors", nn.Linear(3, 2)
     before = [parameter.detach().clone() for parameter in model.parameters()]
@@ -288,7 +286,7 @@ class Bomb:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("count", FILES)
 def test_data_of_any_content_are_refused(count: int, tmp_path: Path, tally: Callable[..., None]) -> None:
     path, whole = tmp_path / "data.npz", tmp_path / "whole.npz"
     np.savez(whole, x=np.zeros((3, 2), np.float32), y=np.arange(3))
@@ -334,7 +332,7 @@ def test_data_that_would_run_code_are_refused(ending: str, tmp_path: Path, monke
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("count", FILES)
 def test_results_of_any_content_are_read_or_refused(count: int, tmp_path: Path, tally: Callable[..., None]) -> None:
     (tmp_path / "record").mkdir()
     path, images = tmp_path / "record" / "results.json", tmp_path / "record" / "images.npz"
