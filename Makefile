@@ -2,13 +2,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 SUITE := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench browser demo dist docs lint test test-slow test-minimum version
+.PHONY: audit bench browser demo dist docs lint test test-slow test-minimum version
 
 # Reinstalls only when setup.cfg changes.
 .venv/installed: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+# Known vulnerabilities of all that is installed; a package that the database cannot be asked about is a failure.
+audit: .venv/installed
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[^ ]*//' > .venv/frozen.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement .venv/frozen.txt
 
 # On all cores, and long: `make bench groups='[imports,attacks]'` runs some groups.
 bench: .venv/installed
@@ -39,6 +44,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml art_mi benchmarks experiments
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m $(SUITE)

@@ -22,11 +22,25 @@ from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.representations import named_layer
 from art_mi.results import ModelRecord, RepresentationVulnerability
-from art_mi.rules import NON_NEGATIVE, check, integer
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, TEXT, Rule, check, integer, or_none
 from art_mi.saliency import information_saliency, loss_saliency
 
 __all__ = ["assess"]
 
+
+def _all(kind: type, values: Any) -> bool:
+    return isinstance(values, Sequence) and not isinstance(values, str) and all(isinstance(v, kind) for v in values)
+
+
+RULES: dict[str, Rule] = {
+    "layer_profile": ("True, False or a sequence of names", lambda v: isinstance(v, bool) or _all(str, v)),
+    "feature_profile": BOOLEAN,
+    "curve": ("a sequence of radii", lambda v: _all(object, v)),
+    "history": ("a sequence of records", lambda v: _all(Mapping, v)),
+    "representation": or_none(("a RepresentationVulnerability", lambda v: isinstance(v, RepresentationVulnerability))),
+    "settings": or_none(("a mapping", lambda v: isinstance(v, Mapping))),
+    "command": or_none(TEXT),
+}
 PACKAGES = ("art-mi", "adversarial-robustness-toolbox", "torch", "numpy")
 
 
@@ -100,6 +114,15 @@ def assess(
         raise TypeError(f"`name` must be a text, got {type(name).__name__}.")
     check("nb_profiled", nb_profiled, integer(FEWEST_PAIRS))
     check("nb_images", nb_images, integer(1))
+    given: dict[str, Any] = {
+        "layer_profile": layer_profile,
+        "feature_profile": feature_profile,
+        "curve": curve,
+        "history": history,
+    }
+    given |= {"representation": representation, "settings": settings, "command": command}
+    for argument, value in given.items():
+        check(argument, value, RULES[argument])
     for radius in curve:
         check("curve", radius, NON_NEGATIVE)
     if list(curve) != sorted(set(curve)):
@@ -109,8 +132,10 @@ def assess(
         raise ValueError(f"`x` must hold at least {FEWEST_PAIRS} samples, got {len(x)}.")
     measured = _layers(classifier, layer_profile)
     without = {"layers": "left out: no hook can read any"} if layer_profile is True and not measured else {}
-    for wanted in [*([] if layer is None else [layer]), *([] if measured == "all" else measured)]:
-        named_layer(classifier.model, wanted)
+    if layer is not None:
+        named_layer(classifier.model, layer)
+    for wanted in [] if measured == "all" else measured:
+        named_layer(classifier.model, wanted, "layer_profile")
     threat: dict[str, Any] = {"eps": eps, "norm": norm}
     shared: dict[str, Any] = {**threat, "random_state": random_state, "verbose": verbose}
     robustness = evaluate_robustness(classifier, x, y, attacks=attacks, checks=checks, out=out, **shared)

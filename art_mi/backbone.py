@@ -24,8 +24,9 @@ from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.randomness import isolated_randomness
 from art_mi.representations import Representation, check_representation, in_batches, representation
 from art_mi.results import Accuracy, BackboneReport, Flag, Probe
-from art_mi.rules import POSITIVE, PROPORTION, check, integer
+from art_mi.rules import POSITIVE, PROPORTION, check, integer, or_none
 from art_mi.splits import split_samples
+from art_mi.threat import BOX
 from art_mi.trainers import MadryPGDTrainer, StandardTrainer, StepTrainer
 
 PROBES: dict[str, tuple[str, type[StepTrainer]]] = {
@@ -100,6 +101,7 @@ def backbone_report(
     check("eps", eps, POSITIVE)
     check("wanted", wanted, PROPORTION)
     check("nb_epochs", nb_epochs, integer(1))
+    check("clip_values", clip_values, or_none(BOX))
     estimator = WorstCaseMIEstimator(
         eps,
         norm=norm,
@@ -254,7 +256,7 @@ def _head(kind: str, width: int, nb_classes: int) -> nn.Module:
 def _classifier(encoder: Any, x: Any, y: Any, nb_classes: int | None, clip_values: Any) -> PyTorchClassifier:
     """The encoder as an ART classifier, which gives input shape, clip values, preprocessing and device."""
     if isinstance(encoder, PyTorchClassifier):
-        bridge.check_classifier(encoder)
+        bridge.check_classifier(encoder, "encoder")
         if nb_classes not in (None, encoder.nb_classes):
             raise ValueError(f"`nb_classes` must be the classifier's own {encoder.nb_classes}, got {nb_classes}.")
         return encoder

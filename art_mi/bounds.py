@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from art_mi.rules import POSITIVE, Rule, check
+
 # exp is continued by its tangent from here: float32 stays finite, forward and backward, for any score that can occur
 _LARGEST_EXPONENT = 60.0
+RATE: Rule = "a number above 0, at most 1", lambda v: POSITIVE[1](v) and v <= 1
 
 
 def split_pairs(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,9 +150,7 @@ class MovingAverageDV:
     """
 
     def __init__(self, rate: float = 0.05) -> None:
-        if not 0.0 < rate <= 1.0:
-            raise ValueError(f"`rate` must lie in (0, 1], got {rate}.")
-        self.rate = rate
+        self.rate = check("rate", rate, RATE)
         self.log_partition: Tensor | None = None
 
     def __call__(self, scores: Tensor) -> Tensor:

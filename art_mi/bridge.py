@@ -29,31 +29,32 @@ from art_mi.threat import NormBall
 Batch = tuple[Tensor, Tensor | None]
 
 
-def check_classifier(classifier: Any) -> None:
+def check_classifier(classifier: Any, name: str = "classifier") -> None:
     """Refuse what the gradient cannot pass through.
 
     :param classifier: Anything.
+    :param name: What messages call it.
     :raises TypeError: If it is not an ART `PyTorchClassifier`, or one of those that ART smooths or certifies.
     :raises ValueError: If one of its preprocessing steps works on numpy arrays only.
     :warns UserWarning: If it postprocesses predictions, of which representations, gradients and training know nothing.
     """
     if not isinstance(classifier, PyTorchClassifier):
-        raise TypeError(f"`classifier` must be an ART PyTorchClassifier, got {type(classifier).__name__}.")
+        raise TypeError(f"`{name}` must be an ART PyTorchClassifier, got {type(classifier).__name__}.")
     if any(kind.__module__.startswith("art.estimators.certification") for kind in type(classifier).__mro__):
         raise TypeError(
-            f"`classifier` must predict by its model alone, which ART's smoothed and certified classifiers do not, got "
+            f"`{name}` must predict by its model alone, which ART's smoothed and certified classifiers do not, got "
             f"{type(classifier).__name__}."
         )
     for operation in classifier.preprocessing_operations:
         if not isinstance(operation, PreprocessorPyTorch):
             raise ValueError(
-                f"`classifier` must preprocess with PyTorch preprocessors so that gradients pass through them, got "
+                f"`{name}` must preprocess with PyTorch preprocessors so that gradients pass through them, got "
                 f"{type(operation).__name__}. Use its PyTorch counterpart, or move the step into the model."
             )
     for defence in classifier.postprocessing_defences or ():
         if defence.apply_predict:
             warnings.warn(
-                f"`classifier` postprocesses its predictions, which is left out of what is measured and trained, got "
+                f"`{name}` postprocesses its predictions, which is left out of what is measured and trained, got "
                 f"{type(defence).__name__}.",
                 stacklevel=3,
             )
@@ -181,6 +182,8 @@ def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
     if labels.dtype.kind not in "biuf":
         raise TypeError(f"`y` must be numeric, got an array of {labels.dtype}.")
+    if n == 0:
+        raise ValueError("`x` must hold samples, got none.")
     if labels.ndim not in (1, 2) or len(labels) != n:
         raise ValueError(f"`y` must hold one label for each of the {n} samples, got shape {labels.shape}.")
     if labels.ndim == 2 and labels.shape[1] not in (1, classifier.nb_classes):

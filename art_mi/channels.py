@@ -15,6 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from art_mi.rules import POSITIVE, Rule, check, integer, one_of
+
+SAMPLES: Rule = "of shape (n, d) with n at least 1", lambda v: v.ndim == 2 and len(v) > 0
+RATIO: Rule = "of shape (n, n), or of some samples (m, n), with n at least 2", lambda v: v.ndim == 2 and v.shape[1] > 1
+
+
+def _check_shape(name: str, value: Tensor, rule: Rule) -> None:
+    wording, holds = rule
+    if not holds(value):
+        raise ValueError(f"`{name}` must be {wording}, got shape {tuple(value.shape)}.")
+
 
 def gaussian_parts(z: Tensor, draws: Iterable[Tensor], nb_rows: int | None = None) -> tuple[Tensor, list[Tensor]]:
     """The log density ratios of a channel that adds standard normal noise, in a part for all draws and one for each.
@@ -27,6 +38,7 @@ def gaussian_parts(z: Tensor, draws: Iterable[Tensor], nb_rows: int | None = Non
     :param nb_rows: Only the first so many samples i, where draws have as many rows; all by default.
     :return: Still `(nb_rows, n)`, minus infinity on the diagonal, and the tilts `(nb_rows, n)`.
     """
+    _check_shape("z", z, SAMPLES)
     z = z - z.mean(0)  # differences only: centring keeps the squares small, so that little cancels
     halves = -z.square().sum(1) / 2
     rows = z[:nb_rows]
@@ -62,6 +74,7 @@ def uniform_ratios(z: Tensor, draws: Iterable[Tensor]) -> Iterator[Tensor]:
     :param draws: Draws e of the noise, each of shape `(n, d)`.
     :return: For e, then for -e: ratios of shape `(n, n)`, minus infinity on the diagonal.
     """
+    _check_shape("z", z, SAMPLES)
     for signed in (sign * draw for draw in draws for sign in (1, -1)):
         apart = torch.eye(len(z), dtype=torch.bool, device=z.device)
         for here, moved in zip(z.T, (z + signed).T, strict=True):
@@ -90,6 +103,7 @@ def lower_bound(ratios: Tensor) -> Tensor:
         diagonal.
     :return: Terms of shape `(n,)` or `(m,)` in nats.
     """
+    _check_shape("ratios", ratios, RATIO)
     return math.log(ratios.shape[1]) - _with_own(ratios.logsumexp(1))
 
 
@@ -109,6 +123,7 @@ def upper_bound(ratios: Tensor) -> Tensor:
     :param ratios: Log density ratios to the others, shape `(n, n)` with n at least 2, minus infinity on the diagonal.
     :return: Terms of shape `(n,)` in nats.
     """
+    _check_shape("ratios", ratios, RATIO)
     return _upper(ratios.logsumexp(1))
 
 
@@ -127,6 +142,9 @@ def label_information(ratios: Tensor, y: Tensor) -> Tensor:
     :param y: Index labels of shape `(n,)`.
     :return: Terms of shape `(n,)` in nats.
     """
+    _check_shape("ratios", ratios, RATIO)
+    if y.shape != ratios.shape[:1]:
+        raise ValueError(f"`y` must hold one label a row of `ratios`, got {tuple(y.shape)} for {len(ratios)} rows.")
     same = y[:, None] == y
     return _label(ratios.masked_fill(~same, -math.inf).logsumexp(1), ratios.logsumexp(1), same.sum(1))
 
@@ -155,7 +173,9 @@ def draw_noise(kind: str, shape: Sequence[int], generator: torch.Generator, like
     :param shape: Shape of the draw.
     :param generator: Source of randomness on the device of `like`.
     :param like: Tensor that gives dtype and device.
+    :raises ValueError: If `kind` is neither.
     """
+    check("kind", kind, one_of(RATIOS))
     if kind == "uniform":
         draw = torch.rand(tuple(shape), generator=generator, device=like.device, dtype=like.dtype)
         return math.sqrt(3) * (2 * draw - 1)
@@ -183,6 +203,7 @@ class Moments:
 
         :param z: Representations of shape `(n, d)`.
         """
+        _check_shape("z", z, SAMPLES)
         z = z.double()
         return cls(len(z), z.mean(0), z.var(0, correction=0))
 
@@ -281,8 +302,17 @@ def read_channel(
     :param y: Index labels of shape `(n,)`.
     :param generator: Source of randomness on the device of `z`.
     :param nb_noise: Antithetic pairs of noise draws a sample.
-    :param block: Most samples in one mixture.
+    :param block: Most samples in one mixture, at least 2.
+    :raises ValueError: If an argument breaks its rule.
     """
+    for name, value, rule in (
+        ("noise_std", noise_std, POSITIVE),
+        ("noise", noise, one_of(RATIOS)),
+        ("nb_noise", nb_noise, integer(1)),
+        ("block", block, integer(2)),
+    ):
+        check(name, value, rule)
+    _check_shape("z", z, ("of shape (n, d) with n at least 2", lambda v: v.ndim == 2 and len(v) > 1))
     z = z.double() / noise_std
     n = len(z)
     blocks = torch.randperm(n, generator=generator, device=z.device).tensor_split(math.ceil(n / block))

@@ -36,7 +36,7 @@ def copula_critic(
     :raises ValueError: If `residual` is unknown.
     """
     if residual not in ("separable", "joint", "both"):
-        raise ValueError(f'`residual` must be "separable", "joint" or "both", got {residual!r}.')
+        raise ValueError(f"`residual` must be 'separable', 'joint' or 'both', got {residual!r}.")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
         x_features, z_features = features(x), features(z)

@@ -15,9 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from art_mi.preprocessing import convolutional
+from art_mi.rules import check, integer
 
 # Log ratios span several nats: the head would need many steps of Adam to grow that large
 HEAD_SCALE = 4.0
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        check(name, size, integer(1))
 
 
 def mlp(dim_in: int, width: int, dim_out: int, *, depth: int = 2) -> nn.Sequential:
@@ -28,7 +34,9 @@ def mlp(dim_in: int, width: int, dim_out: int, *, depth: int = 2) -> nn.Sequenti
     :param dim_out: Outputs.
     :param depth: Hidden layers, at least 1.
     :return: The network.
+    :raises ValueError: If a size is below 1.
     """
+    _check_sizes(dim_in=dim_in, width=width, dim_out=dim_out, depth=depth)
     layers: list[nn.Module] = []
     for i in range(depth):
         layers += [nn.Linear(dim_in if i == 0 else width, width), nn.ReLU()]
@@ -123,6 +131,7 @@ class JointCritic(Critic):
 
     def __init__(self, x_encoder: nn.Module, z_encoder: nn.Module, dim: int, *, width: int = 64) -> None:
         super().__init__()
+        _check_sizes(dim=dim, width=width)
         self.x_encoder = x_encoder
         self.z_encoder = z_encoder
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(dim, width), nn.ReLU(), nn.Linear(width, 1))
@@ -160,6 +169,8 @@ class SumCritic(Critic):
         self, x_features: nn.Module, z_features: nn.Module, terms: list[Critic], *, weight: float = 1.0
     ) -> None:
         super().__init__()
+        if not terms:
+            raise ValueError("`terms` must hold at least one critic, got none.")
         self.x_features, self.z_features = x_features, z_features
         self.terms = nn.ModuleList(terms)
         self.register_buffer("weight", torch.tensor(weight))
@@ -226,6 +237,8 @@ def mean_critic(critics: list[Critic]) -> Critic:
     :param critics: Critics of the same two variables.
     :return: Their mean, or the critic itself where there is one.
     """
+    if not critics:
+        raise ValueError("`critics` must hold at least one, got none.")
     if len(critics) == 1:
         return critics[0]
     return SumCritic(nn.Identity(), nn.Identity(), critics, weight=1.0 / len(critics))
@@ -240,6 +253,7 @@ def separable_critic(dim_x: int, dim_z: int, *, width: int = 128, dim: int = 64)
     :param dim: Length of the dot product.
     :return: The critic.
     """
+    _check_sizes(dim_x=dim_x, dim_z=dim_z, width=width, dim=dim)
     x_encoder, z_encoder = mlp(dim_x, width, dim + 1), mlp(dim_z, width, dim + 1)
     with torch.no_grad():
         for parameter in z_encoder[-1].parameters():
@@ -257,6 +271,7 @@ def joint_critic(dim_x: int, dim_z: int, *, width: int = 64) -> JointCritic:
     :param width: Hidden units.
     :return: The critic.
     """
+    _check_sizes(dim_x=dim_x, dim_z=dim_z, width=width)
     x_encoder, z_encoder = mlp(dim_x, 2 * width, width), mlp(dim_z, 2 * width, width)
     critic = JointCritic(x_encoder, z_encoder, width, width=width)
     with torch.no_grad():
@@ -275,6 +290,7 @@ class ConvCritic(SeparableCritic):
     """
 
     def __init__(self, channels: int, dim_z: int, *, width: int = 256, dim: int = 64) -> None:
+        _check_sizes(channels=channels, dim_z=dim_z, width=width, dim=dim)
         super().__init__(convolutional(channels, dim + 1), mlp(dim_z, width, dim + 1))
 
 
@@ -293,6 +309,7 @@ class LocalCritic(Critic):
 
     def __init__(self, channels: int, dim_z: int, *, width: int = 2048) -> None:
         super().__init__()
+        _check_sizes(channels=channels, dim_z=dim_z, width=width)
         self.body = nn.Sequential(
             nn.Conv2d(channels, 64, 4, stride=2, padding=1),
             nn.GroupNorm(8, 64),

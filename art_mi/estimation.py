@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from art_mi.bounds import BOUNDS
 from art_mi.copula import copula_critic
 from art_mi.critics import Critic, mean_critic
-from art_mi.fitting import fit_critic, progress_bar
+from art_mi.fitting import TRAINING, fit_critic, progress_bar
 from art_mi.reading import BoundReading, block_scores, pooled_bound, read_bound
 from art_mi.results import UNITS, Flag, MIEstimate
+from art_mi.rules import BOOLEAN, Rule, check, integer, one_of
 from art_mi.splits import FRACTIONS, Split, cross_splits, split_samples
 
 __all__ = [
@@ -32,6 +33,16 @@ __all__ = [
 
 MIN_REPORT = 100
 FULL_REPORT = 1000
+RULES: dict[str, Rule] = {
+    "bound": one_of(BOUNDS),
+    "unit": one_of(UNITS),
+    "nb_folds": integer(1, 4),
+    "nb_seeds": integer(1),
+    "nb_bootstrap": integer(1),
+    "random_state": integer(0),
+    "verbose": BOOLEAN,
+    **TRAINING,
+}
 CROSS_FRACTIONS = (0.68, 0.07, 0.25)
 BIAS = (
     "low by what the critic misses, and 0 where no dependence was significant on the select split; Donsker-Varadhan is "
@@ -52,7 +63,10 @@ def default_critic(
     :param residual: `"separable"`, `"joint"` or `"both"`; by default joint for vectors of up to
         64 columns, separable otherwise.
     :return: The critic, unfitted, on the device of `x`.
+    :raises ValueError: If `index` is empty or `residual` unknown.
     """
+    if len(index) == 0:
+        raise ValueError("`index` must hold samples, got none.")
     x_tensor, z_tensor = _tensor(x), _tensor(z)
     x_fit, z_fit = (side[index.to(side.device)].cpu().double().numpy() for side in (x_tensor, z_tensor))
     z_fit = z_fit.reshape(len(z_fit), -1)
@@ -126,8 +140,20 @@ def estimate_mutual_information(
     :raises TypeError: If `x` or `z` are not numeric.
     """
     x_all, z_all = _checked(x, "x"), _checked(z, "z")
-    _check(x_all, z_all, bound, unit, nb_folds, nb_seeds)
+    _check(x_all, z_all)
+    training: dict[str, Any] = {"max_steps": max_steps, "batch_size": batch_size, "lr": lr, "patience": patience}
+    given = {"bound": bound, "unit": unit, "nb_folds": nb_folds, "nb_seeds": nb_seeds, "nb_bootstrap": nb_bootstrap}
+    for name, value in {**given, **training, "random_state": random_state, "verbose": verbose}.items():
+        check(name, value, RULES[name])
+    if not isinstance(critic, nn.Module | None):
+        raise TypeError(f"`critic` must be a torch module, got {type(critic).__name__}.")
+    if not isinstance(split, Split | None):
+        raise TypeError(f"`split` must be a Split, got {type(split).__name__}.")
     if device is not None:
+        try:
+            device = torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"`device` must be a device of torch, got {device!r}.") from error
         x_all = x_all.to(device)
     z_all = z_all.to(x_all.device)
     if split is not None or critic is not None:
@@ -141,7 +167,6 @@ def estimate_mutual_information(
     smallest = min(len(s.report) for s in splits)
     if smallest < MIN_REPORT:
         raise ValueError(f"`x` must leave at least {MIN_REPORT} report pairs, got {smallest}.")
-    training: dict[str, Any] = {"max_steps": max_steps, "batch_size": batch_size, "lr": lr, "patience": patience}
     readings, fit_values = [], []
     for fold, part in enumerate(splits):
         fitted = _fitted(critic, x_all, z_all, part, nb_seeds, random_state + 1000 * fold, training, verbose)
@@ -200,7 +225,7 @@ def _checked(values: ArrayLike | Tensor, name: str) -> Tensor:
     return tensor if tensor.ndim in (2, 4) and (tensor.ndim == 2 or min(tensor.shape[2:]) >= 4) else tensor.flatten(1)
 
 
-def _check(x: Tensor, z: Tensor, bound: str, unit: str, nb_folds: int, nb_seeds: int) -> None:
+def _check(x: Tensor, z: Tensor) -> None:
     if z.ndim != 2:
         raise ValueError(f"`z` must have shape (n, d) or (n,), got {tuple(z.shape)}.")
     if len(x) != len(z):
@@ -208,14 +233,6 @@ def _check(x: Tensor, z: Tensor, bound: str, unit: str, nb_folds: int, nb_seeds:
     for name, values in (("x", x), ("z", z)):
         if len(values) == 0 or bool((values == values[:1]).all()):
             raise ValueError(f"`{name}` must not be constant, got {len(values)} equal rows.")
-    if bound not in BOUNDS:
-        raise ValueError(f"`bound` must be one of {', '.join(map(repr, BOUNDS))}, got {bound!r}.")
-    if unit not in UNITS:
-        raise ValueError(f"`unit` must be one of {', '.join(map(repr, UNITS))}, got {unit!r}.")
-    if not 1 <= nb_folds <= 4:
-        raise ValueError(f"`nb_folds` must be 1 to 4, got {nb_folds}.")
-    if nb_seeds < 1:
-        raise ValueError(f"`nb_seeds` must be at least 1, got {nb_seeds}.")
 
 
 def _estimate(

@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all, and folders that one process at a time writes to."""
+"""Files replaced whole or not at all, folders that one process at a time writes to, arrays read without pickle."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
 
 if sys.platform != "win32":
     import fcntl
@@ -97,3 +100,21 @@ def _locked_file(path: Path) -> BinaryIO | None:
             if os.path.samefile(path, file.fileno()):
                 return file
         file.close()  # its last owner has removed it
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
+    """Arrays of a file `.npz` by name, or the one of a file `.npy` under the first of the names.
+
+    :param path: File to read; nothing in it is run.
+    :param names: Arrays that are wanted; all by default.
+    :raises ValueError: If it cannot be read, or an array holds objects.
+    """
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that are damaged
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return {names[0]: content}
+            return {name: content[name] for name in content.files if name in names or not names}
+    except Exception as error:  # whatever zipfile, zlib and NumPy raise of a damaged file
+        raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from art_mi.bounds import donsker_varadhan, split_pairs
 from art_mi.critics import SumCritic
 from art_mi.reading import block_scores, pooled_bound, scores_by_block
+from art_mi.rules import POSITIVE, check, integer
 from art_mi.splits import Split
 
 Perturb = Callable[[Tensor, nn.Module], tuple[Tensor, Tensor]]
@@ -20,6 +21,7 @@ Bound = Callable[[Tensor], Tensor]
 Progress = Callable[[int, float], None]
 
 WEIGHT_DECAY = 0.5
+TRAINING = {"max_steps": integer(0), "batch_size": integer(2), "lr": POSITIVE, "patience": integer(1)}
 
 
 @torch.enable_grad()
@@ -60,7 +62,17 @@ def fit_critic(
         them from `x` and `z`.
     :param progress: Called with the step and the select value after each validation.
     :return: The same critic, in evaluation mode.
+    :raises TypeError: If `critic` is no module or `split` no split.
+    :raises ValueError: If a number breaks its rule.
     """
+    if not isinstance(critic, nn.Module):
+        raise TypeError(f"`critic` must be a torch module, got {type(critic).__name__}.")
+    if not isinstance(split, Split):
+        raise TypeError(f"`split` must be a Split, got {type(split).__name__}.")
+    given = {"max_steps": max_steps, "batch_size": batch_size, "lr": lr, "patience": patience}
+    for name, value in given.items():
+        check(name, value, TRAINING[name])
+    check("random_state", random_state, integer(0))
     fit, select = split.fit.to(x.device), split.select.to(x.device)
     whole = critic
     if isinstance(critic, SumCritic) and max_steps > 0:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import kl_div, logsigmoid
 
+from art_mi.rules import check, one_of
+
 
 def log_error_probability(logits: Tensor, y: Tensor) -> Tensor:
     """log(1 - p_y), the potential that DALE's sampler climbs.
@@ -159,10 +161,8 @@ def logit_distance(logits_adv: Tensor, logits: Tensor, *, order: str = "mae", re
     :raises ValueError: If the shapes differ or an option is unknown.
     """
     _check_alike(logits_adv, logits)
-    if order not in ("mae", "mse"):
-        raise ValueError(f"`order` must be 'mae' or 'mse', got {order!r}.")
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"`reduction` must be 'mean' or 'sum', got {reduction!r}.")
+    check("order", order, one_of(("mae", "mse")))
+    check("reduction", reduction, one_of(("mean", "sum")))
     difference = logits_adv - logits
     distance = difference.abs() if order == "mae" else difference.square()
     return distance.mean(1) if reduction == "mean" else distance.sum(1)
@@ -212,6 +212,8 @@ def _check(logits: Tensor, y: Tensor) -> None:
         raise ValueError(f"`logits` must have shape (n, C) with at least 2 classes, got {tuple(logits.shape)}.")
     if y.shape != logits.shape[:1]:
         raise ValueError(f"`y` must hold one index a row of `logits`, got {tuple(y.shape)} for {len(logits)} rows.")
+    if y.dtype != torch.int64:
+        raise TypeError(f"`y` must hold indices of torch.int64, got {y.dtype}.")
 
 
 def _check_alike(one: Tensor, other: Tensor, names: tuple[str, str] = ("logits_adv", "logits")) -> None:

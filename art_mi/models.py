@@ -16,11 +16,16 @@ from torchvision.models import WeightsEnum
 
 from art_mi.extras import optional
 from art_mi.randomness import isolated_randomness
-from art_mi.rules import TEXT, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, TEXT, Rule, check, integer, one_of, or_none
 
 Preprocessing = tuple[Sequence[float], Sequence[float]]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
+IMAGE: Rule = (
+    "three positive integers (channels, height, width)",
+    lambda v: isinstance(v, Sequence) and len(v) == 3 and all(map(integer(1)[1], v)),
+)
+PAIR: Rule = "a mean and a standard deviation a channel", lambda v: isinstance(v, Sequence) and len(v) == 2
 ROBUSTBENCH = {"cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "imagenet": ((3, 224, 224), 1000)}
 
 
@@ -31,7 +36,15 @@ def small_cnn(input_shape: Sequence[int], nb_classes: int, *, width: int = 32, r
     :param nb_classes: Number of logits.
     :param width: Channels of the first convolution; the second has twice as many.
     :param random_state: Seed of the initial weights.
+    :raises ValueError: If an argument breaks its rule.
     """
+    for name, value, rule in (
+        ("input_shape", input_shape, IMAGE),
+        ("nb_classes", nb_classes, integer(1)),
+        ("width", width, integer(1)),
+        ("random_state", random_state, integer(0)),
+    ):
+        check(name, value, rule)
     channels, height, across = input_shape
     flat = 2 * width * -(-height // 2) * -(-across // 2)
     model = nn.Sequential()
@@ -92,6 +105,8 @@ def from_torchvision(
         raise ValueError(f"`name` must be a classifier of torchvision, got {name!r}. {_close(name, names)}")
     check("nb_classes", nb_classes, or_none(integer(1)))
     check("random_state", random_state, integer(0))
+    check("input_shape", input_shape, or_none(IMAGE))
+    check("preprocessing", preprocessing, or_none(PAIR))
     known: Any = torchvision.models.get_model_weights(name)
     chosen = None if weights is None else _weights(known, weights)
     described = chosen or known["DEFAULT"]
@@ -146,6 +161,9 @@ def from_timm(
         raise ValueError(f"`name` must be a network of timm, got {name!r}. {_close(name, timm.list_models())}")
     check("nb_classes", nb_classes, or_none(integer(1)))
     check("random_state", random_state, integer(0))
+    check("input_shape", input_shape, or_none(IMAGE))
+    check("preprocessing", preprocessing, or_none(PAIR))
+    check("pretrained", pretrained, BOOLEAN)
     with isolated_randomness(random_state, torch.device("cpu")):
         model = timm.create_model(name, pretrained=pretrained, num_classes=nb_classes, **kwargs)
     described = timm.data.resolve_model_data_config(model)
@@ -184,6 +202,7 @@ def from_robustbench(
             f"`model` must be a torch module, got {type(model).__name__}; see robustbench.utils.load_model."
         )
     check("dataset", dataset, one_of(ROBUSTBENCH))
+    check("input_shape", input_shape, or_none(IMAGE))
     shape, nb_classes = ROBUSTBENCH[dataset]
     return _wrapped(model, input_shape or shape, nb_classes, None, optimizer, device_type)
 
@@ -203,6 +222,9 @@ def _wrapped(
     optimizer: OptimizerFactory | None,
     device_type: str,
 ) -> PyTorchClassifier:
+    check("device_type", device_type, one_of(("cpu", "gpu")))
+    if optimizer is not None and not callable(optimizer):
+        raise TypeError(f"`optimizer` must make an optimizer of parameters, got {type(optimizer).__name__}.")
     standardise = None
     if preprocessing is not None:
         # Of full shape: ART takes vectors for those of the last axis where an image is as wide as it has channels

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from art_mi.bounds import BOUNDS, split_pairs
 from art_mi.critics import Critic
+from art_mi.rules import check, integer, one_of
 
 
 def block_scores(
@@ -117,9 +118,12 @@ def read_bound(
     :raises ValueError: If a bound is unknown.
     """
     for name in bounds:
-        if name not in BOUNDS:
-            raise ValueError(f"`bound` must be one of {', '.join(map(repr, BOUNDS))}, got {name!r}.")
+        check("bounds", name, one_of(BOUNDS))
+    check("nb_bootstrap", nb_bootstrap, integer(1))
+    check("random_state", random_state, integer(0))
     n = len(index)
+    if n < 2:
+        raise ValueError(f"`index` must hold at least 2 samples, got {n}.")
     counts = np.random.default_rng(random_state).multinomial(n, np.full(n, 1 / n), size=nb_bootstrap).T
     # The first column is the sample itself, so that values and replicates come out of the same arithmetic
     weights = torch.from_numpy(np.hstack([np.ones((n, 1)), counts])).to(device=x.device, dtype=torch.float64)

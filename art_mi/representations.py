@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from art_mi.bridge import evaluating, outputs
 from art_mi.channels import overall_std
 from art_mi.results import Flag
+from art_mi.rules import check, integer
 from art_mi.threat import NormBall
 
 if TYPE_CHECKING:
@@ -25,23 +26,24 @@ FORESEEN = 0.75  # least share of moves that a gradient foresees
 LEVEL = 0.01  # of the test
 
 
-def named_layer(model: nn.Module, layer: str) -> nn.Module:
+def named_layer(model: nn.Module, layer: str, name: str = "layer") -> nn.Module:
     """The submodule with a dotted name.
 
     :param model: Any module.
     :param layer: A name of `model.named_modules()`.
+    :param name: What messages call it.
     :raises TypeError: If the name is none.
     :raises ValueError: If there is no such module; the message lists close names.
     """
     if not isinstance(layer, str):
-        raise TypeError(f"`layer` must be a name, got {type(layer).__name__}.")
+        raise TypeError(f"`{name}` must be a name, got {type(layer).__name__}.")
     modules: dict[str, nn.Module] = dict(model.named_modules())
     modules.pop("", None)
     if layer in modules:
         return modules[layer]
     close = difflib.get_close_matches(layer, modules, n=5, cutoff=0.4) or list(modules)[:10]
     names = ", ".join(close) or "none"
-    raise ValueError(f"`layer` must name a module of the model, got {layer!r}. Close names: {names}.")
+    raise ValueError(f"`{name}` must name a module of the model, got {layer!r}. Close names: {names}.")
 
 
 @contextmanager
@@ -209,7 +211,9 @@ def in_batches(function: Callable[[Tensor], Tensor], x: Tensor, batch_size: int)
     :param function: Maps `(b, ...)` to `(b, ...)`.
     :param x: Inputs `(n, ...)`.
     :param batch_size: Most samples in one call.
+    :raises ValueError: If `batch_size` is not positive.
     """
+    check("batch_size", batch_size, integer(1))
     with torch.no_grad():
         return torch.cat([function(part) for part in x.split(batch_size)])
 

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from scipy.optimize import brentq
 
+from art_mi.rules import Rule, check, integer, one_of
+
 FORMS = ("exact", "published")
+NATS: Rule = "a number of nats", lambda v: not isinstance(v, bool) and isinstance(v, Real) and not math.isnan(v)
 
 
 def adversarial_accuracy_upper_bound(
@@ -39,16 +43,12 @@ def adversarial_accuracy_upper_bound(
     :return: Accuracy in [0, 1].
     :raises ValueError: If `mi` is NaN, `nb_classes` below 2, `form` unknown or `label_entropy` not in [0, log K].
     """
-    if math.isnan(mi):
-        raise ValueError("`mi` must be a number of nats, got nan.")
-    if nb_classes < 2:
-        raise ValueError(f"`nb_classes` must be at least 2, got {nb_classes}.")
-    if form not in FORMS:
-        raise ValueError(f"`form` must be one of {', '.join(map(repr, FORMS))}, got {form!r}.")
+    check("mi", mi, NATS)
+    check("nb_classes", nb_classes, integer(2))
+    check("form", form, one_of(FORMS))
     most = math.log(nb_classes)
-    entropy = most if label_entropy is None else label_entropy
-    if not 0.0 <= entropy <= most * (1 + 1e-9):
-        raise ValueError(f"`label_entropy` must lie between 0 and log(nb_classes) = {most:.4f}, got {entropy}.")
+    possible: Rule = f"between 0 and log(nb_classes) = {most:.4f}", lambda v: NATS[1](v) and 0 <= v <= most * (1 + 1e-9)
+    entropy = most if label_entropy is None else check("label_entropy", label_entropy, possible)
     if form == "published":
         return min(1.0, (max(mi, 0.0) + math.log(2.0)) / most)
     return 1.0 - _fano_error(entropy - max(mi, 0.0), nb_classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -30,20 +31,24 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
+NUMBER: Rule = "a finite number", _finite
 NON_NEGATIVE: Rule = "a non-negative number", lambda v: _finite(v) and v >= 0
 POSITIVE: Rule = "a positive number", lambda v: _finite(v) and v > 0
 PROPORTION: Rule = "a number between 0 and 1", lambda v: _finite(v) and 0 <= v <= 1
 BOOLEAN: Rule = "True or False", lambda v: isinstance(v, bool)
 TEXT: Rule = "a text", lambda v: isinstance(v, str)
+FOLDER: Rule = "a folder, existing or new", lambda v: isinstance(v, str | os.PathLike) and not os.path.isfile(v)
+PATH: Rule = "a path", lambda v: isinstance(v, str | os.PathLike)
 
 
-def integer(least: int) -> Rule:
+def integer(least: int, most: float = math.inf) -> Rule:
     """An integer, numpy's included, Booleans not.
 
     :param least: Least allowed value.
+    :param most: Largest allowed value.
     """
-    wording = f"an integer of at least {least}"
-    return wording, lambda v: not isinstance(v, bool) and isinstance(v, Integral) and int(v) >= least
+    wording = f"an integer of at least {least}" if most == math.inf else f"an integer from {least} to {most}"
+    return wording, lambda v: not isinstance(v, bool) and isinstance(v, Integral) and least <= int(v) <= most
 
 
 def one_of(names: Collection[str]) -> Rule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from art_mi.rules import POSITIVE, Rule, check, integer
+
 FRACTIONS = (0.6, 0.15, 0.25)
 DISCRETE_SHARE = 0.05
+SHARES: Rule = (
+    "three positive numbers with sum 1",
+    lambda v: isinstance(v, Sequence) and len(v) == 3 and all(map(POSITIVE[1], v)) and abs(sum(v) - 1) <= 1e-9,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ def split_samples(
     :param random_state: Seed; global state is neither used nor changed.
     :param fractions: Shares of fit, select and report, positive with sum 1.
     :return: Disjoint index tensors that cover all samples.
-    :raises ValueError: If the fractions are not positive with sum 1.
+    :raises ValueError: If an argument breaks its rule.
     """
     return cross_splits(x, random_state=random_state, fractions=fractions, nb_folds=1)[0]
 
@@ -58,11 +65,14 @@ def cross_splits(
     :param fractions: Shares of fit, select and report of each fold, positive with sum 1.
     :param nb_folds: Number of folds.
     :return: One split per fold.
-    :raises ValueError: If the fractions are not positive with sum 1.
+    :raises ValueError: If an argument breaks its rule.
     """
-    if min(fractions) <= 0 or abs(sum(fractions) - 1.0) > 1e-9:
-        raise ValueError(f"`fractions` must be positive with sum 1, got {fractions}.")
+    check("fractions", fractions, SHARES)
+    check("random_state", random_state, integer(0))
+    check("nb_folds", nb_folds, integer(1))
     rows = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+    if rows.ndim == 0 or rows.size == 0:
+        raise ValueError(f"`x` must hold samples, got shape {rows.shape}.")
     rows = np.ascontiguousarray(rows.reshape(len(rows), -1))
     _, group, sizes = np.unique(
         rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel(),

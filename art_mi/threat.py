@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_mi.rules import NON_NEGATIVE, Rule, check, or_none
+
 NORMS = (math.inf, 2, 1)
+BOX: Rule = (
+    "a pair of values, the first nowhere above the second",
+    lambda v: isinstance(v, Sequence) and len(v) == 2 and bool(torch.as_tensor(v[0] <= v[1]).all()),
+)
 
 
 def _like(value: Any, x: Tensor) -> Tensor:
@@ -43,7 +49,7 @@ class NormBall:
     :param eps: Radius, at least 0.
     :param clip_values: Least and largest allowed value of the features, numbers or arrays that broadcast against one
         sample; None for no box.
-    :raises ValueError: If `norm` or `eps` breaks its rule.
+    :raises ValueError: If an argument breaks its rule.
     """
 
     norm: float | str = math.inf
@@ -54,8 +60,8 @@ class NormBall:
         norm = math.inf if self.norm == "inf" else self.norm
         if norm not in NORMS:
             raise ValueError(f"`norm` must be inf, 2 or 1, got {self.norm!r}.")
-        if not (self.eps >= 0 and math.isfinite(self.eps)):
-            raise ValueError(f"`eps` must be non-negative and finite, got {self.eps}.")
+        check("eps", self.eps, NON_NEGATIVE)
+        check("clip_values", self.clip_values, or_none(BOX))
         object.__setattr__(self, "norm", norm)
         object.__setattr__(self, "eps", float(self.eps))
 

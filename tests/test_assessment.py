@@ -106,7 +106,7 @@ def test_labels_are_needed(classifier: PyTorchClassifier, data: Any) -> None:
         ({"curve": [-1]}, ValueError, "`curve` must be a non-negative number, got -1"),
         ({"curve": [0.2, 0.1]}, ValueError, r"`curve` must hold ascending radii, got \[0.2, 0.1\]"),
         ({"layer": "9"}, ValueError, "`layer` must name a module of the model, got '9'"),
-        ({"layer_profile": ["9"]}, ValueError, "`layer` must name a module of the model, got '9'"),
+        ({"layer_profile": ["9"]}, ValueError, "`layer_profile` must name a module of the model, got '9'"),
         ({"attacks": 5}, TypeError, "`attacks` must be names, or a mapping from names to attacks, got int"),
         ({"attacks": ["FGSN"]}, ValueError, "`attacks` must be one of 'FGSM'"),
     ],

@@ -139,7 +139,7 @@ def test_scores_that_are_not_square_are_refused(bound: object, shape: tuple[int,
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.5])
 def test_a_rate_outside_the_unit_interval_is_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match=r"`rate` must lie in \(0, 1\], got"):
+    with pytest.raises(ValueError, match=r"`rate` must be a number above 0, at most 1, got"):
         MovingAverageDV(rate)
 
 

@@ -62,7 +62,7 @@ def test_the_report_parts_of_four_folds_are_a_partition() -> None:
 
 
 def test_fractions_that_are_not_shares_are_refused() -> None:
-    with pytest.raises(ValueError, match="`fractions` must be positive with sum 1"):
+    with pytest.raises(ValueError, match="`fractions` must be three positive numbers with sum 1"):
         split_samples(np.zeros((10, 1)), random_state=0, fractions=(0.6, 0.6, -0.2))
 
 
@@ -206,7 +206,7 @@ def test_equal_seeds_pair_the_replicates_of_two_readings() -> None:
 
 def test_an_unknown_bound_is_refused_when_reading() -> None:
     x, z = tensors(PROBLEMS["dense 2x2"], 20)
-    with pytest.raises(ValueError, match=r"`bound` must be one of .*, got 'mine'"):
+    with pytest.raises(ValueError, match=r"`bounds` must be one of .*, got 'mine'"):
         read_bound(Dot(), x, z, torch.arange(20), bounds=("mine",))
 
 
@@ -315,8 +315,20 @@ def test_a_critic_that_knows_its_fitting_pairs_by_heart_is_flagged() -> None:
         (np.arange(300), np.arange(300), {}, ValueError, "at least 100 report pairs, got 75"),
         (np.arange(500), np.arange(500), {"bound": "mine"}, ValueError, "`bound` must be one of .*, got 'mine'"),
         (np.arange(500), np.arange(500), {"unit": "bans"}, ValueError, "`unit` must be one of .*, got 'bans'"),
-        (np.arange(500), np.arange(500), {"nb_folds": 5}, ValueError, "`nb_folds` must be 1 to 4, got 5"),
-        (np.arange(500), np.arange(500), {"nb_seeds": 0}, ValueError, "`nb_seeds` must be at least 1, got 0"),
+        (
+            np.arange(500),
+            np.arange(500),
+            {"nb_folds": 5},
+            ValueError,
+            "`nb_folds` must be an integer from 1 to 4, got 5",
+        ),
+        (
+            np.arange(500),
+            np.arange(500),
+            {"nb_seeds": 0},
+            ValueError,
+            "`nb_seeds` must be an integer of at least 1, got 0",
+        ),
         (np.array(["a"] * 500), np.arange(500), {}, TypeError, "`x` must be numeric, got dtype"),
     ],
 )

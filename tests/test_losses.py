@@ -295,7 +295,7 @@ def test_the_two_sides_must_share_a_shape(loss: Callable[[Tensor, Tensor], Tenso
 
 
 def test_unknown_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="`order` must be 'mae' or 'mse', got 'l1'"):
+    with pytest.raises(ValueError, match="`order` must be one of 'mae', 'mse', got 'l1'"):
         logit_distance(ADV, CLEAN, order="l1")
-    with pytest.raises(ValueError, match="`reduction` must be 'mean' or 'sum', got 'none'"):
+    with pytest.raises(ValueError, match="`reduction` must be one of 'mean', 'sum', got 'none'"):
         logit_distance(ADV, CLEAN, reduction="none")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from art_mi.rules import NON_NEGATIVE, POSITIVE, check, integer
 from art_mi.threat import NormBall
 
 Objective = Callable[[Tensor], Tensor]
@@ -48,7 +49,16 @@ def ascend(
         the steepest step by default.
     :param mask: Broadcasts against `x`; features where it is zero keep their value in `x` exactly.
     :return: Moved inputs of the same shape, without gradient.
+    :raises TypeError: If `ball` is no :class:`.NormBall`.
+    :raises ValueError: If another argument breaks its rule.
     """
+    if not isinstance(ball, NormBall):
+        raise TypeError(f"`ball` must be a NormBall, got {type(ball).__name__}.")
+    check("max_iter", max_iter, integer(0))
+    if not callable(eps_step):
+        check("eps_step", eps_step, POSITIVE)
+    if start is not None and start.shape != x.shape:
+        raise ValueError(f"`start` must have the shape {tuple(x.shape)} of `x`, got {tuple(start.shape)}.")
     x_adv = _masked(x if start is None else start, mask, x).detach().clone()
     project = ball.around(x)
     for step in range(max_iter):
@@ -80,9 +90,12 @@ def best_of(objective: Objective, candidates: Iterable[Tensor]) -> Tensor:
     :param objective: Maps `(n, ...)` to one value a sample, or one.
     :param candidates: At least one tensor `(n, ...)`, such as :func:`ascend` from each of several starts.
     :return: Tensor of the same shape; the objective is not asked where there is one candidate.
+    :raises ValueError: If there is no candidate.
     """
     left = iter(candidates)
-    best = next(left)
+    best = next(left, None)
+    if best is None:
+        raise ValueError("`candidates` must hold at least one tensor, got none.")
     for other in left:
         with torch.no_grad():
             better = (objective(other) > objective(best)).view(-1, *[1] * (best.ndim - 1))
@@ -101,7 +114,10 @@ def falling(eps: float, max_iter: int) -> Callable[[int], float]:
     :param eps: Radius in raw input units.
     :param max_iter: Number of steps.
     :return: Step number (from 0) -> size.
+    :raises ValueError: If an argument breaks its rule.
     """
+    check("eps", eps, NON_NEGATIVE)
+    check("max_iter", max_iter, integer(0))
     return lambda step: 5 * eps / max_iter * (1 - step / max_iter)
 
 

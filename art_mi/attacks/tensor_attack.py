@@ -64,9 +64,10 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
         :param estimator: ART `PyTorchClassifier`.
         :param summary_writer: As in ART; called once a step, with one random start at most.
         :raises TypeError: If `estimator` is not an ART `PyTorchClassifier`.
-        :raises ValueError: If it preprocesses outside PyTorch.
+        :raises ValueError: If it preprocesses outside PyTorch, or `summary_writer` is none.
         """
-        bridge.check_classifier(estimator)
+        bridge.check_classifier(estimator, "estimator")
+        check("summary_writer", summary_writer, ("a folder, True, False or a SummaryWriter", _is_writer))
         super().__init__(estimator=estimator, summary_writer=summary_writer)
         self._batch_id = 0
 
@@ -204,6 +205,10 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
             check(name, getattr(self, name), rule)
         if self.summary_writer is not None and self.num_random_init > 1:
             raise ValueError(f"`num_random_init` must be at most 1 with a summary writer, got {self.num_random_init}.")
+
+
+def _is_writer(value: Any) -> bool:
+    return isinstance(value, str | bool | SummaryWriter)
 
 
 def _mask_tensor(mask: Any, x: Tensor) -> Tensor:

@@ -23,10 +23,13 @@ from art_mi.cli.selftest import selftest
 from art_mi.cli.train import ALIASES, train
 from art_mi.extras import MissingExtraError
 from art_mi.files import writing_alone
+from art_mi.rules import FOLDER, check
 from art_mi.trainers.resume import CHECKPOINT
 
 CLASSES = ("trainer", "attack", "validation_attack")
 SWITCHES = (*EVALUATE_SWITCHES, "--resume", "--tensorboard")
+DEBUG = "--debug"
+MENDABLE = (OSError, ValueError, TypeError, FloatingPointError, MissingExtraError)
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "estimate": estimate,
@@ -39,7 +42,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def _loaded(text: str) -> Any:
     """YAML, with short names of classes."""
-    content = get_loader("yaml")(text)
+    try:
+        content = get_loader("yaml")(text)
+    except Exception as error:  # beside YAML's own, those of dates and keys that there are not
+        raise ValueError(f"no YAML: {' '.join(str(error).split())}") from error
     if isinstance(content, dict):
         for settings in (content, content.get("train")):
             if isinstance(settings, dict):
@@ -78,7 +84,7 @@ def _kept(parser: ArgumentParser, settings: Namespace) -> Iterator[None]:
 
     `art-mi --config OUT/config.yaml` repeats the run.
     """
-    folder = Path(settings.train.out)
+    folder = Path(check("out", settings.train.out, FOLDER))
     path, was_there = folder / "config.yaml", folder.exists()
     with writing_alone(folder):
         begun = _written(folder / CHECKPOINT)
@@ -115,24 +121,46 @@ def _written(path: Path) -> int | None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point; an error the user can mend is one line, not a traceback.
+    """Entry point; an error is one line, and a traceback only where `--debug` asks for it.
 
     :param args: Command line without the program's name.
-    :return: Exit status.
+    :return: Exit status: 2 after an error the user can mend, 1 after any other.
     """
+    given = sys.argv[1:] if args is None else args
     try:
-        set_loader("art-mi", _loaded)
-        parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi", parser_mode="art-mi")
-        settings = parser.parse_args(_as_typed(_folders(sys.argv[1:] if args is None else args)))
-        chosen = parser.instantiate(settings)[settings.subcommand]
-        chosen.pop("config", None)
-        keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"
-        with _kept(parser, settings) if keeps else nullcontext():
-            COMMANDS[settings.subcommand](**chosen)
-    except (OSError, ValueError, TypeError, FloatingPointError, MissingExtraError) as error:
-        print(f"art-mi: {error}", file=sys.stderr)
-        return 2
+        _run([argument for argument in given if argument != DEBUG])
     except KeyboardInterrupt:
         print("art-mi: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if DEBUG in given:
+            raise
+        said = " ".join(str(error).split())
+        if isinstance(error, MENDABLE):
+            print(f"art-mi: {said}", file=sys.stderr)
+            return 2
+        what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        print(f"art-mi: {what} (unexpected; {DEBUG} shows where)", file=sys.stderr)
+        return 1
     return 0
+
+
+def command_parser() -> ArgumentParser:
+    """What understands a command line, and files of settings."""
+    set_loader("art-mi", _loaded, exceptions=(ValueError,))
+    parser = auto_parser(COMMANDS, as_positional=False, prog="art-mi", parser_mode="art-mi")
+    parser.epilog = f"{DEBUG}, anywhere on the line, shows the traceback of an error."
+    return parser
+
+
+def _run(arguments: list[str]) -> None:
+    parser = command_parser()
+    try:
+        settings = parser.parse_args(_as_typed(_folders(arguments)))
+    except (AttributeError, KeyError, RecursionError) as error:  # jsonargparse's, of settings it did not foresee
+        raise ValueError(f"`config` must hold settings of a command, got {type(error).__name__}: {error}.") from error
+    chosen = parser.instantiate(settings)[settings.subcommand]
+    chosen.pop("config", None)
+    keeps = settings.subcommand == "train" and os.environ.get("RANK", "0") == "0"
+    with _kept(parser, settings) if keeps else nullcontext():
+        COMMANDS[settings.subcommand](**chosen)

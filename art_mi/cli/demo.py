@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 
 from art_mi.datasets import DataSet
+from art_mi.metrics.measurement import FEWEST_PAIRS
+from art_mi.rules import FOLDER, check, integer, or_none
 
 
 def demo(
@@ -33,6 +35,9 @@ def demo(
     from art_mi.demo import run_demo, write_demo  # needs the extra `report`
     from art_mi.report import text_table
 
+    check("nb_epochs", nb_epochs, or_none(integer(1)))
+    check("out", out, FOLDER)
+    check("nb_samples", nb_samples, integer(FEWEST_PAIRS))
     nb_epochs = nb_epochs or (20 if data == "digits" else 1)
     found = run_demo(
         data,

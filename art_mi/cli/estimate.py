@@ -7,6 +7,8 @@ from typing import Literal
 
 from art_mi.cli.inputs import fraction, load_classifier, samples
 from art_mi.metrics import WorstCaseMIEstimator
+from art_mi.metrics.measurement import FEWEST_PAIRS
+from art_mi.rules import check, integer
 
 
 def estimate(
@@ -51,6 +53,7 @@ def estimate(
         quiet: No progress bars.
     """
     radius = fraction(eps)
+    check("nb_samples", nb_samples, integer(FEWEST_PAIRS))
     if out is not None and not Path(out).parent.is_dir():
         raise ValueError(f"`out` must lie in an existing folder, got {out!r}.")
     x, y = samples(data, data_dir, download=download)
@@ -61,7 +64,7 @@ def estimate(
         norm=norm if norm == "inf" else float(norm),
         layer=layer,
         method=method,
-        noise_std=noise_std or 1.0,
+        noise_std=1.0 if noise_std is None else noise_std,
         max_iter=max_iter,
         unit=unit,
         random_state=random_state,

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from art_mi.assessment import assess
 from art_mi.cli.inputs import fraction, load_classifier, samples
 from art_mi.evaluation import BUILDERS, DEFAULT
+from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.results import ModelRecord, RobustnessResult
 from art_mi.results.record import RECORD
-from art_mi.rules import POSITIVE, check, integer, one_of
+from art_mi.rules import FOLDER, POSITIVE, check, integer, one_of
 
 SWITCHES = ("--quiet", "--download", "--layer-profile", "--feature-profile")
 
@@ -73,10 +74,10 @@ def evaluate(
     """
     command = _command(locals())
     radius = check("eps", fraction(eps), POSITIVE)
-    radii = [radius / 2, radius, 2 * radius] if curve is None else [fraction(text) for text in _parts(curve)]
-    check("nb_samples", nb_samples, integer(1))
+    radii = [radius / 2, radius, 2 * radius] if curve is None else [fraction(text, "curve") for text in _parts(curve)]
+    check("nb_samples", nb_samples, integer(FEWEST_PAIRS))
     names = [check("attacks", attack, one_of(BUILDERS)) for attack in _parts(attacks)] or DEFAULT
-    _check_out(out)
+    _check_out(check("out", out, FOLDER))
     x, y = samples(data, data_dir, download=download)
     if y is None:
         raise ValueError(f"`data` must hold labels `y`, got {data!r} without.")

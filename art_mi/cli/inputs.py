@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from art_mi.bridge import evaluating, one_tensor
 from art_mi.datasets import NAMES, ImageData, load
+from art_mi.files import read_arrays
 from art_mi.finished import content_digest
 from art_mi.models import small_cnn
 from art_mi.randomness import isolated_randomness
-from art_mi.rules import Rule, check, one_of
+from art_mi.rules import Rule, check, one_of, or_none
+from art_mi.threat import BOX
 
 DATA: Rule = f"a file .npz or {one_of(NAMES)[0]}", lambda v: v in NAMES
 Labelled = tuple[NDArray[Any], NDArray[Any]]
@@ -45,17 +47,18 @@ class Samples:
     eps: float | None
 
 
-def fraction(text: str | float) -> float:
+def fraction(text: str | float, name: str = "eps") -> float:
     """A radius such as 0.1 or 8/255.
 
     :param text: What was typed; a file of settings may hold a number.
+    :param name: What the message calls it.
     :raises ValueError: If it is neither.
     """
     try:
         top, _, bottom = str(text).partition("/")
         return float(top) / float(bottom or 1)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"`eps` must be a number or a fraction such as 8/255, got {text!r}.") from None
+        raise ValueError(f"`{name}` must be a number or a fraction such as 8/255, got {text!r}.") from None
 
 
 def samples(data: str, data_dir: str | None, *, download: bool = False) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -71,7 +74,7 @@ def samples(data: str, data_dir: str | None, *, download: bool = False) -> tuple
     if path.suffix not in (".npy", ".npz"):
         known = _known(data, data_dir, download)
         return known.x_test, known.y_test
-    content = _arrays(path, "x") if path.suffix == ".npz" else {"x": _read(path)}
+    content = _arrays(path, "x")
     return content["x"].astype(np.float32), content.get("y")
 
 
@@ -109,18 +112,23 @@ def _labelled(x: NDArray[Any], y: NDArray[Any]) -> Labelled:
     return x.astype(np.float32), y.astype(np.int64)
 
 
-def _arrays(path: Path, *names: str) -> Any:
-    content = _read(path)
-    for name in names:
-        if name not in content:
-            raise ValueError(f"`data` must hold an array `{name}`, got {', '.join(content.files)}.")
-    return content
-
-
-def _read(path: Path) -> Any:
+def _arrays(path: Path, *needed: str) -> dict[str, NDArray[Any]]:
+    """Arrays of numbers, one a sample, and those that are needed among them."""
     if not path.is_file():
         raise ValueError(f"`data` must be a file or the name of a data set, got {str(path)!r}, which does not exist.")
-    return np.load(path, allow_pickle=False)
+    try:
+        content = read_arrays(path, "x", "y", "x_test", "y_test")
+    except ValueError as error:
+        raise ValueError(f"`data` must be a readable file of arrays, got {str(path)!r}: {error}") from error
+    for name in needed:
+        if name not in content:
+            raise ValueError(f"`data` must hold an array `{name}`, got {', '.join(content) or 'none'}.")
+    for name, array in content.items():
+        if array.dtype.kind not in "biuf" or array.ndim == 0:
+            raise ValueError(
+                f"`data` must hold numbers in `{name}`, one row a sample, got {array.dtype} {array.shape}."
+            )
+    return content
 
 
 def load_model(source: str, random_state: int = 0) -> nn.Module:
@@ -198,6 +206,7 @@ def load_classifier(
     :raises TypeError: If the function gives something else than a module.
     :raises ValueError: If there is no such file or function, or the weights do not fit.
     """
+    check("clip_values", clip_values, or_none(BOX))
     module = _trained_small_cnn(weights, x) if model == "small-cnn" else load_model(model, random_state)
     if weights is not None:
         load_weights(module, weights)

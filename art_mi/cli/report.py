@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Optional
 
+from art_mi.rules import FOLDER, check, or_none
+
 
 def write_report(
     folders: list[str],
@@ -23,6 +25,8 @@ def write_report(
     from art_mi.report import load_records, write_card, write_figures  # needs the extra `report`
     from art_mi.report.card import TITLE
 
+    check("out", out, ("a file .html", lambda v: v.endswith(".html")))
+    check("figures", figures, or_none(FOLDER))
     records = load_records(folders)
     options = {"--out": out, "--figures": figures, "--title": title}
     given = [part for name, value in options.items() if value is not None for part in (name, value)]

@@ -13,7 +13,7 @@ from art.estimators.classification import PyTorchClassifier
 from tqdm.auto import tqdm
 
 from art_mi.distributions import Problem, VulnerabilityProblem, problems, vulnerability_problems
-from art_mi.estimation import estimate_mutual_information
+from art_mi.estimation import MIN_REPORT, estimate_mutual_information
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.results import MIEstimate
 from art_mi.rules import check, integer
@@ -34,6 +34,8 @@ def selftest(
         only: Keep the problems whose name contains this text.
         quiet: No progress bar.
     """
+    check("nb_samples", nb_samples, integer(4 * MIN_REPORT))
+    check("random_state", random_state, integer(0))
     check("nb_seeds", nb_seeds, integer(1))
     known = [problem for problem in problems() if only is None or only in problem.name]
     movable = [problem for problem in vulnerability_problems() if only is None or only in problem.name]

@@ -21,7 +21,8 @@ from art_mi.bridge import input_tensor, label_tensor
 from art_mi.cli.inputs import Samples, fraction, load_model, split_samples
 from art_mi.cli.outputs import RESULTS, write_report, write_weights
 from art_mi.models import small_cnn
-from art_mi.rules import POSITIVE, check
+from art_mi.rules import POSITIVE, check, or_none
+from art_mi.threat import BOX
 from art_mi.trainers import RVMonitor, StepTrainer, TensorBoard, WorstCaseMITrainer
 from art_mi.trainers.base import Callback
 
@@ -155,6 +156,7 @@ def _classifier(
     module: nn.Module, samples: Samples, optimizer: torch.optim.Optimizer, clip_values: tuple[float, float] | None
 ) -> PyTorchClassifier:
     """ART's classifier, once the test samples are seen to fit it: before any training rather than after it."""
+    check("clip_values", clip_values, or_none(BOX))
     shape = samples.train[0].shape[1:]
     classifier = PyTorchClassifier(
         module, nn.CrossEntropyLoss(), shape, samples.nb_classes, optimizer, clip_values=clip_values

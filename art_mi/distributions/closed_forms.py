@@ -7,11 +7,20 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import integrate, special
 from scipy.stats import norm
 
+from art_mi.rules import NON_NEGATIVE, NUMBER, POSITIVE, PROPORTION, check, integer
+
 LOG_2 = math.log(2.0)
+
+
+def _square(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    matrix = np.asarray(values, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"`{name}` must be a square matrix, got shape {matrix.shape}.")
+    return matrix
 
 
 def binary_entropy(p: float) -> float:
@@ -25,8 +34,7 @@ def binary_entropy(p: float) -> float:
     :return: Entropy in nats, between 0 and log 2.
     :raises ValueError: If `p` is not a probability.
     """
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"`p` must lie in [0, 1], got {p}.")
+    check("p", p, PROPORTION)
     return float(special.entr(p) + special.entr(1.0 - p))
 
 
@@ -44,9 +52,8 @@ def gaussian_information(covariance: ArrayLike, dim_x: int) -> float:
     :return: Information in nats.
     :raises ValueError: If the matrix is not positive definite or `dim_x` leaves a side empty.
     """
-    matrix = np.asarray(covariance, dtype=np.float64)
-    if not 0 < dim_x < matrix.shape[0]:
-        raise ValueError(f"`dim_x` must lie between 1 and {matrix.shape[0] - 1}, got {dim_x}.")
+    matrix = _square("covariance", covariance)
+    check("dim_x", dim_x, integer(1, len(matrix) - 1))
     blocks = (matrix[:dim_x, :dim_x], matrix[dim_x:, dim_x:], matrix)
     signs, logdets = zip(*(np.linalg.slogdet(block) for block in blocks), strict=True)
     if min(signs) <= 0:
@@ -65,12 +72,13 @@ def linear_gaussian_information(weights: ArrayLike, noise_std: float, covariance
     :param noise_std: Standard deviation sigma of the noise, positive.
     :param covariance: Covariance S of X; `None` is the identity.
     :return: Information in nats.
-    :raises ValueError: If `noise_std` is not positive.
+    :raises ValueError: If `noise_std` is not positive, or `covariance` of another shape.
     """
-    if noise_std <= 0:
-        raise ValueError(f"`noise_std` must be positive, got {noise_std}.")
+    check("noise_std", noise_std, POSITIVE)
     a = np.atleast_2d(np.asarray(weights, dtype=np.float64))
-    s = np.eye(a.shape[1]) if covariance is None else np.asarray(covariance, dtype=np.float64)
+    s = np.eye(a.shape[1]) if covariance is None else _square("covariance", covariance)
+    if a.shape[1:] != s.shape[:1]:
+        raise ValueError(f"`covariance` must have the {a.shape[1]} rows of X, got shape {s.shape}.")
     return 0.5 * float(np.linalg.slogdet(np.eye(a.shape[0]) + a @ s @ a.T / noise_std**2)[1])
 
 
@@ -92,9 +100,8 @@ def student_information(dispersion: ArrayLike, dim_x: int, df: float) -> float:
     :return: Information in nats.
     :raises ValueError: If `df` is not positive, or as :func:`gaussian_information`.
     """
-    if df <= 0:
-        raise ValueError(f"`df` must be positive, got {df}.")
-    dim = np.asarray(dispersion).shape[0]
+    check("df", df, POSITIVE)
+    dim = len(_square("dispersion", dispersion))
 
     def entropy(d: int) -> float:
         half = 0.5 * (df + d)
@@ -113,11 +120,11 @@ def table_information(table: ArrayLike) -> float:
 
     :param table: Non-negative weights of shape `(k_x, k_z)`; they are normalised to sum 1.
     :return: Information in nats.
-    :raises ValueError: If a weight is negative or all are zero.
+    :raises ValueError: If it is no table, a weight is negative, or all are zero.
     """
     p = np.asarray(table, dtype=np.float64)
-    if p.min() < 0 or p.sum() <= 0:
-        raise ValueError("`table` must hold non-negative weights, not all zero.")
+    if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or p.sum() == 0:
+        raise ValueError(f"`table` must hold non-negative weights (k_x, k_z), not all zero, got {table!r}.")
     p = p / p.sum()
     return float(-special.entr(p).sum() + special.entr(p.sum(1)).sum() + special.entr(p.sum(0)).sum())
 
@@ -133,8 +140,7 @@ def additive_uniform_information(half_width: float) -> float:
     :return: Information in nats.
     :raises ValueError: If `half_width` is not positive.
     """
-    if half_width <= 0:
-        raise ValueError(f"`half_width` must be positive, got {half_width}.")
+    check("half_width", half_width, POSITIVE)
     return half_width - math.log(2 * half_width) if half_width <= 0.5 else 0.25 / half_width
 
 
@@ -150,8 +156,9 @@ def two_point_gaussian_information(t: float) -> float:
 
     :param t: Half the distance of the two points in noise standard deviations; its sign does not matter.
     :return: Information in nats.
+    :raises ValueError: If `t` is no finite number.
     """
-    t = abs(float(t))
+    t = abs(float(check("t", t, NUMBER)))
 
     def integrand(noise: float) -> float:
         return float(norm.pdf(noise) * np.logaddexp(0.0, -2.0 * t * (t + noise)))
@@ -172,10 +179,10 @@ def two_point_uniform_information(m: float, h: float) -> float:
     :param m: Half the distance of the two points.
     :param h: Half-width of the noise, positive.
     :return: Information in nats.
-    :raises ValueError: If `h` is not positive.
+    :raises ValueError: If `m` is no finite number or `h` not positive.
     """
-    if h <= 0:
-        raise ValueError(f"`h` must be positive, got {h}.")
+    check("m", m, NUMBER)
+    check("h", h, POSITIVE)
     return LOG_2 * min(1.0, abs(m) / h)
 
 
@@ -193,8 +200,7 @@ def zero_inflated_poisson_information(p: float) -> float:
     :return: Information in nats.
     :raises ValueError: If `p` is outside `[0, 1)`.
     """
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"`p` must lie in [0, 1), got {p}.")
+    check("p", p, ("a number of at least 0 and below 1", lambda v: NON_NEGATIVE[1](v) and v < 1))
     counts = np.arange(1, 200)
     mass_zero = p + (1 - p) / 2
 
@@ -246,12 +252,15 @@ def linear_sign_worst_case(m: float, s: float, reach: float, *, bias: float = 0.
     :param reach: How far the score of a point can be moved, eps ||w||_q with the dual exponent q, non-negative.
     :param bias: Bias b of the score.
     :return: Information, worst case and vulnerability in nats, and the risks of g as a classifier of y.
-    :raises ValueError: If `s` is not positive or `reach` is negative.
+    :raises ValueError: If an argument breaks its rule.
     """
-    if s <= 0:
-        raise ValueError(f"`s` must be positive, got {s}.")
-    if reach < 0:
-        raise ValueError(f"`reach` must be non-negative, got {reach}.")
+    for name, value, rule in (
+        ("m", m, NUMBER),
+        ("s", s, POSITIVE),
+        ("reach", reach, NON_NEGATIVE),
+        ("bias", bias, NUMBER),
+    ):
+        check(name, value, rule)
 
     def positive(shift: float) -> float:
         return 0.5 * float(norm.cdf((m + bias + shift) / s) + norm.cdf((-m + bias + shift) / s))
@@ -277,8 +286,13 @@ def empirical_sign_worst_case(scores: ArrayLike, reach: ArrayLike) -> float:
     :param scores: Values w.x + b of shape `(n,)`; sgn(0) = +1.
     :param reach: Non-negative reach towards the other sign, scalar or of shape `(n,)`.
     :return: The least attainable entropy of the code in nats.
+    :raises ValueError: If there is no score, or a reach is negative.
     """
     values, radius = np.broadcast_arrays(np.asarray(scores, float), np.asarray(reach, float))
+    if values.size == 0:
+        raise ValueError(f"`scores` must hold at least one score, got {scores!r}.")
+    if not (radius >= 0).all():
+        raise ValueError(f"`reach` must be non-negative, got {reach!r}.")
     upper = float(np.mean((values >= 0) | (values + radius >= 0)))
     lower = float(np.mean((values >= 0) & (values - radius >= 0)))
     return min(binary_entropy(upper), binary_entropy(lower))
@@ -298,10 +312,8 @@ def floor_worst_case(cells: int, eps: float) -> float:
     :return: Entropy in nats.
     :raises ValueError: If `cells` or `eps` breaks its rule.
     """
-    if cells < 1:
-        raise ValueError(f"`cells` must be at least 1, got {cells}.")
-    if not 0.0 <= eps <= 0.5:
-        raise ValueError(f"`eps` must lie in [0, 1/2], got {eps}.")
+    check("cells", cells, integer(1))
+    check("eps", eps, ("a number between 0 and 1/2", lambda v: 0 <= v <= 0.5))
     steps = np.array(list(itertools.product([-eps, eps], repeat=cells - 1)))
     masses = 1 + np.diff(steps, axis=1, prepend=0.0, append=0.0)
     return float(special.entr(masses / cells).sum(axis=1).min())
@@ -323,8 +335,7 @@ def theorem_3_2_bounds(adversarial_gap: float) -> tuple[float, float]:
     :return: Lower and upper limit in nats.
     :raises ValueError: If `adversarial_gap` is outside `[0, 1]`.
     """
-    if not 0.0 <= adversarial_gap <= 1.0:
-        raise ValueError(f"`adversarial_gap` must lie in [0, 1], got {adversarial_gap}.")
+    check("adversarial_gap", adversarial_gap, PROPORTION)
     return (
         LOG_2 - binary_entropy(0.5 - 0.5 * adversarial_gap),
         LOG_2 - binary_entropy(max(0.0, 0.5 - adversarial_gap)),

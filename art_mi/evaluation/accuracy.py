@@ -11,10 +11,11 @@ from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
-from art_mi.bridge import evaluating
+from art_mi.bridge import evaluating, label_tensor
 from art_mi.interrupts import orderly_interrupts
 from art_mi.randomness import isolated_randomness
 from art_mi.results import Accuracy
+from art_mi.rules import check, integer
 
 
 @contextmanager
@@ -25,7 +26,11 @@ def undisturbed(classifier: PyTorchClassifier, random_state: int) -> Iterator[No
 
     :param classifier: ART classifier.
     :param random_state: Seed from 0 to 2**32 - 1.
+    :raises TypeError: If `classifier` is not an ART `PyTorchClassifier`.
+    :raises ValueError: If the seed is out of range.
     """
+    if not isinstance(classifier, PyTorchClassifier):
+        raise TypeError(f"`classifier` must be an ART PyTorchClassifier, got {type(classifier).__name__}.")
     with orderly_interrupts():
         gradients = [(parameter, parameter.grad) for parameter in classifier.model.parameters()]
         try:
@@ -57,8 +62,12 @@ def accuracy(
     :param x: Inputs `(n, *input_shape)`.
     :param y: Index labels `(n,)`.
     :param batch_size: Samples through the network at once.
+    :raises TypeError: If `classifier` is not an ART `PyTorchClassifier`.
+    :raises ValueError: If a shape, a label or `batch_size` breaks its rule.
     """
-    return Accuracy.of(outputs(classifier, x, batch_size).argmax(1) == y)
+    check("batch_size", batch_size, integer(1))
+    labels = _labels(classifier, x, y)
+    return Accuracy.of(outputs(classifier, x, batch_size).argmax(1) == labels)
 
 
 def attacked_accuracy(
@@ -77,6 +86,21 @@ def attacked_accuracy(
     :param y: Index labels `(n,)`.
     :param random_state: Seed of the attack's random starts. ART draws them from the global generators, which are put
         back afterwards.
+    :raises TypeError: If `classifier` or `attack` is of another kind.
+    :raises ValueError: If a shape or a label breaks its rule.
     """
+    _labels(classifier, x, y)
+    if not isinstance(attack, EvasionAttack):
+        raise TypeError(f"`attack` must be an ART EvasionAttack, got {type(attack).__name__}.")
     with undisturbed(classifier, random_state):
         return accuracy(classifier, attack.generate(x, y), y)
+
+
+def _labels(classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index labels of inputs that fit the classifier."""
+    if not isinstance(classifier, PyTorchClassifier):
+        raise TypeError(f"`classifier` must be an ART PyTorchClassifier, got {type(classifier).__name__}.")
+    if x.shape[1:] != tuple(classifier.input_shape):
+        raise ValueError(f"`x` must have shape (n, {', '.join(map(str, classifier.input_shape))}), got {x.shape}.")
+    labels: NDArray[np.int64] = label_tensor(classifier, y, len(x)).cpu().numpy()
+    return labels

@@ -18,7 +18,9 @@ from art.attacks.evasion import (
 from art.estimators.classification import PyTorchClassifier
 
 from art_mi.attacks import MarginAttack
+from art_mi.bridge import check_classifier
 from art_mi.evaluation.auto_attack import auto_attack
+from art_mi.rules import POSITIVE, check, integer
 
 DEFAULT = ("FGSM", "PGD-20", "PGD-50", "PGD-l2", "CW-inf", "APGD-CE", "APGD-DLR")
 SQUARE_ITERATIONS = 1000
@@ -68,7 +70,12 @@ def standard_attacks(classifier: PyTorchClassifier, eps: float, batch_size: int 
     :param classifier: ART classifier.
     :param eps: Radius in raw input units.
     :param batch_size: Samples attacked at once.
+    :raises TypeError: If `classifier` is not an ART `PyTorchClassifier`.
+    :raises ValueError: If a number breaks its rule.
     """
+    check_classifier(classifier)
+    check("eps", eps, POSITIVE)
+    check("batch_size", batch_size, integer(1))
     return named_attacks(classifier, ("PGD-20", "APGD-CE"), Radii(math.inf, eps, eps, batch_size, 0))[0]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
@@ -106,6 +107,8 @@ def feature_profile(
 
 def _units(problem: Problem, width: int, units: Sequence[int] | None) -> list[int]:
     if units is not None:
+        if not isinstance(units, Sequence | np.ndarray):
+            raise TypeError(f"`units` must be a sequence of integers, got {type(units).__name__}.")
         rule = (f"distinct integers from 0 to {width - 1}, at least one", lambda v: integer(0)[1](v) and v < width)
         chosen = [int(check("units", unit, rule)) for unit in units]
         if not chosen or len(set(chosen)) < len(chosen):

@@ -220,12 +220,16 @@ def _clean_outputs(problem: Problem, layers: str | Sequence[str]) -> tuple[dict[
 
 
 def _wanted(model: nn.Module, layers: str | Sequence[str], order: Mapping[str, bool]) -> list[str]:
-    if isinstance(layers, str) or not all(isinstance(layer, str) for layer in layers):
+    if (
+        isinstance(layers, str)
+        or not isinstance(layers, Sequence)
+        or not all(isinstance(layer, str) for layer in layers)
+    ):
         raise TypeError(f"`layers` must be 'all' or a sequence of names, got {layers!r}.")
     if not layers:
         raise ValueError("`layers` must hold at least one name, got none.")
     for layer in layers:
-        named_layer(model, layer)
+        named_layer(model, layer, "layers")
         if layer not in order:
             raise ValueError(f"`layers` must be run by the model's forward pass, {layer!r} was not.")
     return [layer for layer in order if layer in layers]

@@ -26,7 +26,7 @@ from art_mi.metrics.measurement import Measurement, Problem, constant
 from art_mi.metrics.survey import Survey, survey
 from art_mi.representations import check_representation, in_batches, named_layer, representation
 from art_mi.results import UNITS, RepresentationVulnerability
-from art_mi.rules import NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of, or_none
 from art_mi.threat import NormBall
 
 CEILING = "a constant representation tells nothing of the label, on no inputs of these"
@@ -146,6 +146,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             )
         self.noise = check("noise", noise, one_of(RATIOS))
         self.codes, self.max_codes = codes, int(check("max_codes", max_codes, integer(1)))
+        for name, switch in (("detach_input", detach_input), ("warm_start", warm_start), ("verbose", verbose)):
+            check(name, switch, BOOLEAN)
         self.critic_options = critic.CriticOptions(
             attack_steps=int(check("attack_steps", attack_steps, integer(1))),
             detach_input=detach_input,
@@ -286,5 +288,7 @@ def representation_vulnerability(classifier: PyTorchClassifier, x: Any, y: Any =
     known = inspect.signature(WorstCaseMIEstimator).parameters
     for name in kwargs:
         if name not in known:
-            raise TypeError(f"`{name}` must be an argument of WorstCaseMIEstimator: {', '.join(known)}.")
+            raise TypeError(
+                f"`{name}` must be an argument of WorstCaseMIEstimator: {', '.join(known)}, got {kwargs[name]!r}."
+            )
     return WorstCaseMIEstimator(**kwargs).evaluate(classifier, x, y).vulnerability.value

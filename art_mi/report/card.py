@@ -20,6 +20,7 @@ from art_mi.report.sections import flags_of, model_section
 from art_mi.report.tables import comparison_rows
 from art_mi.report.verdict import attacks_counted, verdict
 from art_mi.results import ModelRecord
+from art_mi.rules import PATH, TEXT, check, or_none
 
 TITLE = "Robustness card"
 CEILINGS = {
@@ -52,9 +53,10 @@ def card(
     :param settings: Environment and settings that all models share, by name.
     :param command: Shell command that reproduces the page.
     :return: The page.
-    :raises ValueError: If `records` is empty, or two have the same name.
+    :raises TypeError: If `records` holds anything but records, or `settings` is no mapping.
+    :raises ValueError: If `records` is empty, two have the same name, or another argument is no text.
     """
-    return _html(_document(records, title, settings or {}, command))
+    return _html(_document(records, title, {} if settings is None else settings, command))
 
 
 def write_card(
@@ -76,10 +78,10 @@ def write_card(
     :raises ValueError: If `path` does not end in `.html`, a file beside it is no card's, `records` is empty, or two
         have the same name.
     """
-    page = Path(path)
+    page = Path(check("path", path, PATH))
     if page.suffix != ".html":
         raise ValueError(f"`path` must end in '.html', got {str(path)!r}.")
-    document = _document(records, title, settings or {}, command)
+    document = _document(records, title, {} if settings is None else settings, command)
     models = [record.to_dict() for record in records]
     content = {"title": title, "settings": dict(settings or {}), "command": command, "models": models}
     texts = (_html(document), markdown(document), json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -123,6 +125,10 @@ def _html(document: Document) -> str:
 
 def _document(records: Sequence[ModelRecord], title: str, settings: Mapping[str, Any], command: str | None) -> Document:
     rows = tuple(comparison_rows(records))
+    check("title", title, TEXT)
+    check("command", command, or_none(TEXT))
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"`settings` must be a mapping, got {type(settings).__name__}.")
     caption = "Brackets are 95 % intervals over samples. Ceilings carry none."
     comparison = Table(caption, ("Quantity", *(record.name for record in records)), rows, even=True)
     drawings = tuple(compared(records))

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from art_mi.report.blocks import Drawing
 from art_mi.report.cells import accuracy_cell, estimate_cell, percent_cell
+from art_mi.report.folders import check_records
 from art_mi.report.plots import (
     accuracy_against_eps,
     accuracy_against_information,
@@ -29,6 +30,7 @@ from art_mi.report.plots.canvas import NORMAL, WORST, Marks, file_png, file_svg,
 from art_mi.report.plots.images import SALIENCY, are_images
 from art_mi.report.plots.training import has_accuracies, has_losses
 from art_mi.results import ModelRecord
+from art_mi.rules import PATH, check
 
 MARKS = "Markers are estimates, thin lines 95 % intervals"
 CAPTIONS = {
@@ -197,7 +199,11 @@ def write_figures(records: Sequence[ModelRecord], folder: str | Path) -> list[Pa
     :param records: Models; figures of one carry its number in the file name.
     :param folder: Created where missing.
     :return: The files.
+    :raises TypeError: If `records` holds anything but records.
+    :raises ValueError: If it is empty, or `folder` no path.
     """
+    check_records(records)
+    check("folder", folder, PATH)
     named = [(drawing.name, drawing) for drawing in compared(records)]
     for index, record in enumerate(records, 1):
         kinds = (of_layers, of_curve, of_heads, of_images, of_training)

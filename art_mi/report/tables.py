@@ -8,6 +8,7 @@ from textwrap import wrap
 
 from art_mi.report.blocks import Row
 from art_mi.report.cells import Cell, accuracy_cell, estimate_cell, measured_cell, percent_cell
+from art_mi.report.folders import check_records
 from art_mi.results import Flag, MIEstimate, ModelRecord, RepresentationVulnerability
 
 LABEL_WIDTH, CELL_WIDTH = 24, 34  # two models fit 100 columns
@@ -20,10 +21,10 @@ def comparison_rows(records: Sequence[ModelRecord]) -> list[Row]:
     """Rows of the comparison, one cell a model, with the direction of each bias where all models share it.
 
     :param records: Models.
-    :raises ValueError: If `records` is empty, or two have the same name.
+    :raises TypeError: If `records` holds anything but records.
+    :raises ValueError: If it is empty, or two have the same name.
     """
-    if not records:
-        raise ValueError("`records` must hold at least one model, got none.")
+    check_records(records)
     names = [record.name for record in records]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"`records` must have different names, got {twice!r} twice.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from art_mi.report.cells import Cell, accuracy_cell, ball, estimate_cell, listed
+from art_mi.report.folders import check_records
 from art_mi.results import Flag, ModelRecord, RepresentationVulnerability, RobustnessResult
 
 COMPARABLE = ("norm", "eps", "eps_step", "max_iter", "num_random_init", "clip_values", "noise", "noise_std", "codes")
@@ -23,10 +24,10 @@ def verdict(records: Sequence[ModelRecord]) -> list[str]:
     is never called the better one, and models measured in different ways are not compared.
 
     :param records: Models.
-    :raises ValueError: If `records` is empty.
+    :raises TypeError: If `records` holds anything but records.
+    :raises ValueError: If it is empty.
     """
-    if not records:
-        raise ValueError("`records` must hold at least one model, got none.")
+    check_records(records)
     robust = {record.name: record.robustness for record in records if record.robustness}
     represented = {record.name: record.representation for record in records if record.representation}
     said = [_on_accuracy(robust)] if robust else []

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_mi.results.result import NOT_STORED, Result
+from art_mi.rules import check, one_of
 
 UNITS = {"nats": 1.0, "bits": 1.0 / math.log(2.0)}
 
@@ -34,6 +35,10 @@ class Flag(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        check("value", value, one_of([flag.value for flag in cls]))
 
     @property
     def meaning(self) -> str:
@@ -109,7 +114,7 @@ class MIEstimate(Result):
         :param unit: `"nats"` or `"bits"`.
         :raises ValueError: If `unit` is neither.
         """
-        factor = conversion(self.unit, unit)
+        factor = conversion(self.unit, check("unit", unit, one_of(UNITS)))
         scaled = (None if v is None else v * factor for v in (self.lower, self.upper, self.ceiling))
         lower, upper, ceiling = scaled
         low, high = self.confidence_interval
@@ -146,7 +151,6 @@ def conversion(unit: str, to: str) -> float:
     :param to: `"nats"` or `"bits"`.
     :raises ValueError: If either is neither.
     """
-    for given in (unit, to):
-        if given not in UNITS:
-            raise ValueError(f"`unit` must be one of {', '.join(map(repr, UNITS))}, got {given!r}.")
+    check("unit", unit, one_of(UNITS))
+    check("to", to, one_of(UNITS))
     return UNITS[to] / UNITS[unit]

@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from art_mi.files import replace_file
+from art_mi.files import read_arrays, replace_file
 from art_mi.results.backbone import BackboneReport
 from art_mi.results.profiles import FeatureProfile, LayerProfile, VulnerabilityCurve
 from art_mi.results.result import NOT_STORED, Result, written
@@ -74,8 +74,8 @@ class ModelRecord(Result):
         out = Path(folder)
         out.mkdir(parents=True, exist_ok=True)
         if self.images:
-            packed = io.BytesIO()
-            np.savez_compressed(packed, **dict(self.images))
+            packed, arrays = io.BytesIO(), cast("dict[str, Any]", self.images)
+            np.savez_compressed(packed, **arrays)
             replace_file(out / IMAGES, packed.getvalue())
         replace_file(out / RECORD, f"{self.to_json()}\n".encode())
 
@@ -98,7 +98,6 @@ class ModelRecord(Result):
         if not (Path(folder) / IMAGES).is_file():
             return record
         try:
-            with np.load(Path(folder) / IMAGES, allow_pickle=False) as images:
-                return replace(record, images=dict(images))
-        except (OSError, ValueError) as error:
+            return replace(record, images=read_arrays(Path(folder) / IMAGES))
+        except ValueError as error:
             raise ValueError(f"`folder` must hold a readable {IMAGES}, got {str(folder)!r}: {error}.") from error

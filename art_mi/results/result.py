@@ -43,12 +43,15 @@ class Result:
         return text
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+    def from_dict(cls, content: Any) -> Self:
         """The result that :meth:`to_dict` was called on, but for what it leaves out.
 
         :param content: What it returned.
         :raises ValueError: If that is no such result; the message says where.
         """
+        if not isinstance(content, Mapping):
+            kind = type(content).__name__
+            raise ValueError(f"`content` must be a {cls.__name__} as `to_dict` gives it, got a {kind}.")
         try:
             return _CONVERTER.structure(content, cls)
         except Exception as error:  # cattrs wraps whatever the wrong value raised

@@ -14,6 +14,7 @@ from scipy.special import ndtri
 
 from art_mi.results.information import Flag
 from art_mi.results.result import NOT_STORED, Result, written
+from art_mi.rules import POSITIVE, check, integer
 
 
 def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -27,7 +28,11 @@ def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, f
     :param correct: Number of successes.
     :param n: Number of trials.
     :param level: Coverage.
+    :raises ValueError: If an argument breaks its rule.
     """
+    check("n", n, integer(1))
+    check("correct", correct, integer(0, n))
+    check("level", level, ("a number above 0 and below 1", lambda v: POSITIVE[1](v) and v < 1))
     z = float(ndtri((1 + level) / 2))
     centre = (correct + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(correct * (n - correct) / n + z * z / 4)
@@ -56,7 +61,11 @@ class Accuracy(Result):
         """The accuracy of samples.
 
         :param correct: Whether each is classified correctly, shape `(n,)`, n at least 1.
+        :raises ValueError: If it holds anything else.
         """
+        if correct.ndim != 1 or correct.dtype != bool or not len(correct):
+            shape, dtype = correct.shape, correct.dtype
+            raise ValueError(f"`correct` must hold at least one Boolean, shape (n,), got shape {shape} of {dtype}.")
         hits, n = int(correct.sum()), len(correct)
         return cls(hits / n, wilson_interval(hits, n), n, correct)
 

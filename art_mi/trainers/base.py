@@ -319,7 +319,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         known = ["validation_attack", *(f.name for f in fields(FitOptions))]
         for name in options:
             if name not in known:
-                raise TypeError(f"`{name}` must be an option of fit: {', '.join(known)}.")
+                raise TypeError(f"`{name}` must be an option of fit: {', '.join(known)}, got {options[name]!r}.")
         if self.needs_labels and not batches.labelled:
             raise ValueError(f"`y` must be given to {type(self).__name__}, got no labels.")
         if batches.size < self.smallest_batch:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from art_mi.extras import needing
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
-from art_mi.rules import check, integer
+from art_mi.rules import PATH, check, integer
 
 if TYPE_CHECKING:
     from art_mi.trainers.base import StepTrainer
@@ -31,12 +31,15 @@ class RVMonitor:
     :param x: Raw inputs to measure on, better not the training inputs.
     :param every: Epochs between measurements.
     :param kwargs: Arguments of :class:`.WorstCaseMIEstimator`; `eps` or `attack` must be among them.
+    :raises TypeError: If `x` holds no samples.
     :raises ValueError: If an argument breaks its rule.
     """
 
     def __init__(self, x: Any, *, every: int = 1, **kwargs: Any) -> None:
         check("every", every, integer(1))
-        if isinstance(x, Sized) and not isinstance(x, DataLoader) and len(x) < FEWEST_PAIRS:
+        if not isinstance(x, Sized):
+            raise TypeError(f"`x` must be an array, a tensor or a DataLoader, got {type(x).__name__}.")
+        if not isinstance(x, DataLoader) and len(x) < FEWEST_PAIRS:
             raise ValueError(f"`x` must hold at least {FEWEST_PAIRS} samples, got {len(x)}.")
         self.estimator = WorstCaseMIEstimator(**{"verbose": False, **kwargs})
         self.x, self.every = x, every
@@ -60,9 +63,11 @@ class TensorBoard:
     It comes last among the callbacks, as it writes what those before it have added.
 
     :param folder: Where to write.
+    :raises ValueError: If `folder` is no path.
     """
 
     def __init__(self, folder: str | Path) -> None:
+        check("folder", folder, PATH)
         with needing("tensorboard", "tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 

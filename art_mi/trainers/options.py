@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from art_mi.rules import POSITIVE, Rule, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, FOLDER, PATH, POSITIVE, Rule, check, integer, one_of, or_none
 from art_mi.trainers.validation import Validation
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ RULES: dict[str, Rule] = {
     "checkpoint_every": or_none(integer(1)),
     "validate_every": integer(1),
     "patience": or_none(integer(1)),
+    "restore_best": BOOLEAN,
+    "out": or_none(FOLDER),
+    "resume_from": or_none(PATH),
 }
 
 
@@ -94,8 +97,6 @@ class FitOptions:
         for callback in self.callbacks:
             if not callable(callback):
                 raise TypeError(f"`callbacks` must be callable, got {type(callback).__name__}.")
-        if self.out is not None and Path(self.out).is_file():
-            raise ValueError(f"`out` must be a folder, got the file {str(self.out)!r}.")
         if self.checkpoint_every is not None and self.out is None:
             raise ValueError("`out` must be given with `checkpoint_every`, got None.")
         if self.patience is not None and validation is None:

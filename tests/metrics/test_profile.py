@@ -297,7 +297,7 @@ def test_the_classifier_leaves_as_it_came() -> None:
         ("first", TypeError, "`layers` must be 'all' or a sequence of names, got 'first'"),
         ([1], TypeError, r"`layers` must be 'all' or a sequence of names, got \[1\]"),
         ([], ValueError, "`layers` must hold at least one name, got none"),
-        (["frist"], ValueError, "`layer` must name a module of the model, got 'frist'"),
+        (["frist"], ValueError, "`layers` must name a module of the model, got 'frist'"),
         (["unused"], ValueError, "`layers` must be run by the model's forward pass, 'unused' was not"),
         (["pair"], TypeError, "`layer` must give a tensor, layer 'pair' is a tuple"),
         (["constant"], ValueError, "`layer` must give a representation that varies"),

@@ -427,7 +427,7 @@ def test_a_plateau_is_not_stepped_where_nothing_was_validated(toy: Any) -> None:
         ({"scheduler": 0.1}, TypeError, r"`scheduler` must be a torch scheduler, got float"),
         ({"callbacks": [None]}, TypeError, r"`callbacks` must be callable, got NoneType"),
         ({"callbacks": print}, TypeError, r"`callbacks` must be a list, got builtin_function_or_method"),
-        ({"out": __file__}, ValueError, r"`out` must be a folder, got the file '.*test_loop\.py'"),
+        ({"out": __file__}, ValueError, r"`out` must be None or a folder, existing or new, got '.*test_loop\.py'"),
         ({"epochs": 3}, TypeError, r"`epochs` must be an option of fit: validation_attack, nb_epochs, "),
     ],
 )
