@@ -11,7 +11,7 @@ from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
-from art_mi.bridge import evaluating
+from art_mi.bridge import evaluating, unchanged
 from art_mi.randomness import isolated_randomness
 from art_mi.results import Accuracy
 
@@ -70,11 +70,11 @@ def attacked_accuracy(
     """Accuracy on inputs that an ART attack perturbed, over all samples.
 
     :param classifier: ART classifier; its modes and gradients are left as found.
-    :param attack: Untargeted attack on that classifier.
+    :param attack: Untargeted attack on that classifier; left as found.
     :param x: Inputs `(n, *input_shape)`.
     :param y: Index labels `(n,)`.
     :param random_state: Seed of the attack's random starts. ART draws them from the global generators, which are put
         back afterwards.
     """
-    with undisturbed(classifier, random_state):
+    with undisturbed(classifier, random_state), unchanged(attack):
         return accuracy(classifier, attack.generate(x, y), y)

@@ -53,7 +53,6 @@ class Network(nn.Module):
         self.neck[0].weight.grad = torch.ones(4, 8)
         self.body[0].register_forward_hook(lambda *call: None)
         self.head.register_forward_pre_hook(lambda *call: None)
-        self.head.register_full_backward_hook(lambda *call: None)
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
@@ -87,6 +86,7 @@ class Found:
         )
         numbers = {"eps": 0.1, "eps_step": 0.04, "max_iter": 2, "num_random_init": 1}
         self.attack = ProjectedGradientDescent(self.classifier, **numbers, verbose=False)
+        self.restless = ProjectedGradientDescent(self.classifier, random_eps=True, **numbers, verbose=False)
         self.tensor, self.ball = torch.from_numpy(self.x), NormBall(eps=0.1, clip_values=(0.0, 1.0))
 
     def objective(self, x_adv: Tensor) -> Tensor:
@@ -112,7 +112,6 @@ def snapshot(found: Found) -> dict[str, Any]:
     """All that must be as before, in comparable values."""
     model, numpy_state = found.model, np.random.get_state(legacy=False)  # noqa: NPY002
     frozen = {name: raw(p) for name, p in model.named_parameters() if not p.requires_grad}
-    inner = getattr(found.attack, "_attack", found.attack)
     return {
         "weights": [(name, id(value), raw(value)) for name, value in model.state_dict(keep_vars=True).items()],
         "gradients": [(name, raw(p.grad)) for name, p in model.named_parameters()],
@@ -123,7 +122,7 @@ def snapshot(found: Found) -> dict[str, Any]:
         "hooks": [hooks(module) for module in model.modules()] + [hooks(torch.nn.modules.module)],
         "optimizer": str(found.classifier.optimizer.state_dict()),
         "classifier": {name: id(value) for name, value in vars(found.classifier).items()},
-        "attack": (dict(vars(found.attack)), dict(vars(inner))),
+        "attack": [(dict(vars(own)), dict(vars(own._attack))) for own in (found.attack, found.restless)],
         "inputs": [(array.dtype, array.shape, array.tobytes()) for array in (found.x, found.y)],
         "randomness": (raw(torch.get_rng_state()), str(numpy_state), np.asarray(numpy_state["state"]["key"]).tobytes()),
         "python's randomness": random.getstate(),
@@ -156,9 +155,9 @@ def perturbed(made: Any, **options: Any) -> Callable[[Found], Any]:
     return lambda found: made(found.classifier, **options).generate(found.x, found.y)
 
 
-def trained(name: str, **options: Any) -> Callable[[Found], Any]:
+def trained(name: str, attack: str = "attack", **options: Any) -> Callable[[Found], Any]:
     def call(found: Found) -> Any:
-        trainer = getattr(trainers, name)(found.classifier, found.attack, verbose=False, **options)
+        trainer = getattr(trainers, name)(found.classifier, getattr(found, attack), verbose=False, **options)
         data, out = (found.x[:40], found.y[:40]), found.folder / name
         trainer.fit(found.x, found.y, validation_data=data, batch_size=60, nb_epochs=2, ema_decay=0.5, out=out)
 
@@ -189,6 +188,7 @@ CALLS: dict[str, Call] = {
     "MARTTrainer": (trained("MARTTrainer"), BY_TRAINING),
     "MIMAETrainer": (trained("MIMAETrainer"), BY_TRAINING),
     "MadryPGDTrainer": (trained("MadryPGDTrainer"), BY_TRAINING),
+    "MadryPGDTrainer, radius drawn": (trained("MadryPGDTrainer", "restless"), BY_TRAINING),
     "StandardTrainer": (trained("StandardTrainer"), BY_TRAINING),
     "TRADESTrainer": (trained("TRADESTrainer"), BY_TRAINING),
     "WorstCaseMITrainer": (trained("WorstCaseMITrainer", layer="neck"), BY_TRAINING),
@@ -250,8 +250,12 @@ CALLS: dict[str, Call] = {
     "adversarial_risk_lower_bound": (lambda f: art_mi.adversarial_risk_lower_bound(1.0, CLASSES), set()),
     "accuracy": (lambda f: evaluation.accuracy(f.classifier, f.x, f.y), set()),
     "attacked_accuracy": (lambda f: evaluation.attacked_accuracy(f.classifier, f.attack, f.x, f.y), set()),
+    "attacked_accuracy, radius drawn": (
+        lambda f: evaluation.attacked_accuracy(f.classifier, f.restless, f.x, f.y),
+        set(),
+    ),
     "standard_attacks": (lambda f: list(evaluation.standard_attacks(f.classifier, 0.1).values()), set()),
-    "undisturbed": (within, set()),
+    "undisturbed": (within, {"attack"}),
 }
 
 
