@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from art.attacks.attack import EvasionAttack
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.estimators.classification import PyTorchClassifier
 from art.preprocessing.standardisation_mean_std import StandardisationMeanStdPyTorch
@@ -146,8 +147,24 @@ def restored(model: nn.Module) -> Iterator[None]:
                 parameter.requires_grad_(requires_grad)
 
 
+@contextmanager
+def unchanged(attack: EvasionAttack) -> Iterator[None]:
+    """On exit the attributes of an attack, and of those inside it, are as before: ART's count and draw radii in them.
+
+    :param attack: Any ART attack.
+    """
+    parts = [attack, *(part for part in vars(attack).values() if isinstance(part, EvasionAttack))]
+    before = [(part, dict(vars(part))) for part in parts]
+    try:
+        yield
+    finally:
+        for part, attributes in before:
+            vars(part).clear()
+            vars(part).update(attributes)
+
+
 def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
-    """Inputs as a float32 tensor on the classifier's device; arrays and tensors are copied, never changed.
+    """Inputs as a contiguous float32 tensor on the classifier's device; arrays and tensors are copied, never changed.
 
     :param classifier: Gives device, input shape and clip values.
     :param x: Array or tensor of shape `(n, *input_shape)`; see :func:`loaded` for loaders.
@@ -250,10 +267,11 @@ def _float_tensor(name: str, value: Any) -> Tensor:
         raise TypeError(f"`{name}` must be an array, a tensor or a DataLoader, got {type(value).__name__}.")
     try:
         array: Tensor | NDArray[Any] = value.detach() if isinstance(value, Tensor) else np.asarray(value)
-        tensor = torch.as_tensor(array) if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
-        if tensor.is_complex():
+        if not isinstance(array, Tensor):
+            array = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))  # a copy in this machine's order
+        if array.is_complex():
             raise TypeError("complex numbers")
-        return tensor.to(torch.float32, copy=True)
+        return array.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # sums round by layout
     except (TypeError, ValueError) as error:
         raise TypeError(f"`{name}` must be numeric, got {type(value).__name__} that is not: {error}") from error
 

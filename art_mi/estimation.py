@@ -216,7 +216,8 @@ def _checked(values: ArrayLike | Tensor, name: str) -> Tensor:
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"`{name}` must be numeric, got dtype {array.dtype}.")
-        values = torch.as_tensor(array.astype(np.float32) if array.dtype.kind in "ub" else array)
+        kind = np.dtype(np.float32) if array.dtype.kind in "ub" else array.dtype.newbyteorder("=")
+        values = torch.from_numpy(array.astype(kind))  # a copy: torch warns of arrays that cannot be written to
     if values.ndim == 0 or values.is_complex():
         raise ValueError(f"`{name}` must be real of shape (n, ...), got shape {tuple(values.shape)} of {values.dtype}.")
     tensor = _tensor(values)

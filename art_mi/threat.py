@@ -22,10 +22,14 @@ BOX: Rule = (
 
 
 def _like(value: Any, x: Tensor) -> Tensor:
-    """A number or an array as a tensor; a number without a copy from the host, for which the device would wait."""
-    return (
-        x.new_full((), float(value)) if np.ndim(value) == 0 else torch.as_tensor(value, dtype=x.dtype, device=x.device)
-    )
+    """A number or an array as a tensor; a number without a copy from the host, for which the device would wait.
+
+    What the dtype cannot hold becomes the largest number that it can.
+    """
+    most = torch.finfo(x.dtype).max
+    if np.ndim(value) == 0:
+        return x.new_full((), min(max(float(value), -most), most))
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device).clamp(-most, most)
 
 
 def _no_further(moved: Tensor, x: Tensor, distance: Tensor) -> Tensor:
@@ -91,7 +95,7 @@ class NormBall:
             return partial(torch.clamp, min=least.maximum(low), max=most.minimum(high))
 
         def project(x_adv: Tensor) -> Tensor:
-            delta = self._shrink((x_adv - x).flatten(1)).view_as(x)
+            delta = self._shrink((x_adv - x).nan_to_num_().flatten(1)).view_as(x)
             return _no_further(x + delta, x, delta.abs()).clamp(low, high)
 
         return project
@@ -129,8 +133,9 @@ class NormBall:
         :param generator: Source of randomness on the device of `x`.
         :return: Points of the same shape.
         """
+        reach = min(self.eps, torch.finfo(x.dtype).max / 2)
         if self.norm == math.inf:
-            delta = torch.empty_like(x).uniform_(-self.eps, self.eps, generator=generator)
+            delta = torch.empty_like(x).uniform_(-reach, reach, generator=generator)
             return _no_further(x + delta, x, _like(self.eps, x)).clamp_(*self._box(x))
         n, d = x.flatten(1).shape
         # Uniform on the sphere times U^(1/d) is uniform in the ball; l_1 takes Laplace instead of normal variates.
@@ -139,27 +144,29 @@ class NormBall:
         if self.norm == 1:
             delta = delta.sign() * torch.empty_like(delta).exponential_(generator=generator)
         delta = uniform ** (1 / d) * delta / delta.norm(p=float(self.norm), dim=1, keepdim=True)
-        return self.project(x + self.eps * delta.view_as(x), x)
+        return self.project(x + reach * delta.view_as(x), x)
 
     def _box(self, x: Tensor) -> tuple[Tensor, Tensor]:
         low, high = (-math.inf, math.inf) if self.clip_values is None else self.clip_values
         return _like(low, x), _like(high, x)
 
     def _shrink(self, delta: Tensor) -> Tensor:
-        """Nearest points `(n, d)` of the centred ball."""
-        if self.norm == math.inf:
-            return delta.clamp(-self.eps, self.eps)
-        radius = self.eps * (1 - 8 * torch.finfo(delta.dtype).eps)  # norms are sums that round
+        """Nearest points `(n, d)` of the centred ball, whose norm is 2 or 1."""
         size = delta.double().abs()  # a threshold is a difference of sums: in float32 it would miss the radius
+        info = torch.finfo(size.dtype)
+        margin = 8 * torch.finfo(delta.dtype).eps + delta.shape[1] * info.eps  # norms are sums that round
+        radius = self.eps * (1 - margin)
         if self.norm == 2:
             # Scaled first: squares of tiny and huge moves under- or overflow.
-            largest = size.amax(1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+            largest = size.amax(1, keepdim=True).clamp_min(info.tiny)
             length = (size / largest).norm(dim=1, keepdim=True) * largest
-            shrunk = size * (radius / length)
+            shrunk = size * (radius / length.clamp_min(info.tiny))
         else:
             length = size.sum(1, keepdim=True)
             shrunk = self._soft_threshold(size, radius)
-        return torch.where(length > radius, delta.sign() * shrunk.to(delta.dtype), delta)
+            shrunk *= (radius / shrunk.sum(1, keepdim=True).clamp_min(info.tiny)).clamp_max(1)  # the threshold rounds
+        shrunk = _no_further(shrunk.to(delta.dtype), torch.zeros_like(delta), shrunk)
+        return torch.where(length > radius, delta.sign() * shrunk, delta)
 
     @staticmethod
     def _soft_threshold(size: Tensor, radius: float) -> Tensor:

@@ -279,3 +279,50 @@ def test_other_norms_are_refused(norm: float | str) -> None:
 def test_other_radii_are_refused(eps: float) -> None:
     with pytest.raises(ValueError, match="`eps` must be a non-negative number, got"):
         NormBall(2, eps)
+
+
+# --- what no number of the dtype can hold ---
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("clip", [None, (-math.inf, math.inf), (np.full(4, -math.inf), np.full(4, math.inf))])
+@pytest.mark.parametrize("eps", [0.1, 1e300])
+def test_radii_boxes_and_points_beyond_the_largest_number_leave_finite_points(
+    norm: float, dtype: torch.dtype, clip: Any, eps: float
+) -> None:
+    largest = torch.finfo(dtype).max
+    x = torch.tensor([[0.0, 1.0, largest, -largest]] * 3, dtype=dtype)
+    ball = NormBall(norm, eps, clip)
+    for point in (x + math.inf, x - math.inf, x * 2, -x):
+        assert_inside(ball.project(point, x), x, ball)
+    start = ball.random_start(x, torch.Generator().manual_seed(0))
+    assert torch.isfinite(start).all()
+    assert (start[:, :2] != x[:, :2]).any()
+
+
+@pytest.mark.parametrize("norm", [2, 1])
+@pytest.mark.parametrize("d", [40, 40_000])
+def test_the_sums_of_long_rows_in_float64_stay_within_the_radius(norm: float, d: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    far = 1 + 1e-3 * torch.randn(2, d, generator=generator, dtype=torch.float64)
+    moved = NormBall(norm, 0.3).project(far, torch.zeros_like(far)).numpy().astype(np.longdouble)
+    length = (np.abs(moved) ** norm).sum(1) ** (1 / np.longdouble(norm))
+    assert (length <= 0.3).all()
+    assert (length >= 0.3 * (1 - 1e-10)).all()
+
+
+def test_radii_among_the_smallest_numbers_of_float64_shrink_to_numbers() -> None:
+    x = torch.zeros(1, 3, dtype=torch.float64)
+    for norm in (2, 1):
+        moved = NormBall(norm, 5e-324).project(torch.tensor([[0.0, 2.5e-323, 5e-324]], dtype=torch.float64), x)
+        assert moved.abs().sum() <= 5e-324
+
+
+@pytest.mark.parametrize("norm", [2, 1])
+@pytest.mark.parametrize(("dtype", "eps"), [(torch.float16, 3e-7), (torch.float16, 3e-6), (torch.float32, 3e-44)])
+def test_moves_among_the_smallest_numbers_round_towards_the_centre(norm: float, dtype: torch.dtype, eps: float) -> None:
+    x = torch.zeros(200, 40, dtype=dtype)
+    start = NormBall(norm, eps).random_start(x, torch.Generator().manual_seed(0)).double()
+    assert ((start / eps).norm(p=norm, dim=1) <= 1).all()
+    assert start.any()

@@ -64,7 +64,7 @@ def ascend(
     for step in range(max_iter):
         x_adv.requires_grad_()
         grad = _gradient(objective(x_adv).sum(), x_adv)
-        size = eps_step(step) if callable(eps_step) else eps_step
+        size = min(eps_step(step) if callable(eps_step) else eps_step, torch.finfo(x.dtype).max)
         with torch.no_grad():
             grad = grad if mask is None else grad.masked_fill(mask == 0, 0)
             if move is None:

@@ -155,7 +155,8 @@ class LangevinMonteCarlo(TensorAttack):
         """Langevin's displacement, before the projection."""
 
         def move(grad: Tensor, x_adv: Tensor, size: float) -> Tensor:
-            noise = self._draw(grad, mask, generator).mul_(math.sqrt(2 * size * self.temperature))
+            scale = min(math.sqrt(2 * size * self.temperature), torch.finfo(grad.dtype).max)
+            noise = self._draw(grad, mask, generator).mul_(scale)
             if self.step == "gradient":
                 return noise.add_((size * grad).nan_to_num())
             if self.noise == "laplace":

@@ -11,7 +11,7 @@ from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
-from art_mi.bridge import evaluating, label_tensor
+from art_mi.bridge import evaluating, label_tensor, unchanged
 from art_mi.interrupts import orderly_interrupts
 from art_mi.randomness import isolated_randomness
 from art_mi.results import Accuracy
@@ -81,7 +81,7 @@ def attacked_accuracy(
     """Accuracy on inputs that an ART attack perturbed, over all samples.
 
     :param classifier: ART classifier; its modes and gradients are left as found.
-    :param attack: Untargeted attack on that classifier.
+    :param attack: Untargeted attack on that classifier; left as found.
     :param x: Inputs `(n, *input_shape)`.
     :param y: Index labels `(n,)`.
     :param random_state: Seed of the attack's random starts. ART draws them from the global generators, which are put
@@ -92,7 +92,7 @@ def attacked_accuracy(
     _labels(classifier, x, y)
     if not isinstance(attack, EvasionAttack):
         raise TypeError(f"`attack` must be an ART EvasionAttack, got {type(attack).__name__}.")
-    with undisturbed(classifier, random_state):
+    with undisturbed(classifier, random_state), unchanged(attack):
         return accuracy(classifier, attack.generate(x, y), y)
 
 

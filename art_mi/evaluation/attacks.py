@@ -19,6 +19,7 @@ from art.estimators.classification import PyTorchClassifier
 
 from art_mi.attacks import MarginAttack
 from art_mi.bridge import check_classifier
+from art_mi.evaluation.accuracy import undisturbed
 from art_mi.evaluation.auto_attack import auto_attack
 from art_mi.rules import POSITIVE, check, integer
 
@@ -129,17 +130,21 @@ def square(classifier: PyTorchClassifier, norm: float, eps: float, *, max_iter: 
 
 
 def _apgd(loss: str) -> Callable[[PyTorchClassifier, Radii], EvasionAttack]:
-    return lambda classifier, radii: AutoProjectedGradientDescent(
-        classifier,
-        norm=radii.norm,
-        eps=radii.eps,
-        eps_step=2 * radii.eps,
-        max_iter=100,
-        nb_random_init=1,
-        batch_size=radii.batch_size,
-        loss_type=loss,
-        verbose=False,
-    )
+    def build(classifier: PyTorchClassifier, radii: Radii) -> EvasionAttack:
+        with undisturbed(classifier, radii.random_state):  # its constructor predicts
+            return AutoProjectedGradientDescent(
+                classifier,
+                norm=radii.norm,
+                eps=radii.eps,
+                eps_step=2 * radii.eps,
+                max_iter=100,
+                nb_random_init=1,
+                batch_size=radii.batch_size,
+                loss_type=loss,
+                verbose=False,
+            )
+
+    return build
 
 
 def _pgd(max_iter: int) -> Callable[[PyTorchClassifier, Radii], EvasionAttack]:

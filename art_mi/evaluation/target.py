@@ -11,6 +11,7 @@ from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
+from art_mi.bridge import unchanged
 from art_mi.evaluation.accuracy import outputs, undisturbed
 from art_mi.evaluation.attacks import attack_settings
 from art_mi.results import Accuracy, AttackedAccuracy
@@ -65,7 +66,7 @@ class Target:
         :raises ValueError: If it returns inputs of another shape.
         """
         started = time.perf_counter()
-        with undisturbed(self.classifier, self.random_state):
+        with undisturbed(self.classifier, self.random_state), unchanged(attack):
             x_adv = np.asarray(attack.generate(self.x.copy(), self.y), dtype=np.float32)
         if x_adv.shape != self.x.shape:
             raise ValueError(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from art_mi.attacks import Objective, ascend, best_of
 from art_mi.attacks.tensor_attack import TensorAttack
-from art_mi.bridge import norm_ball, outputs
+from art_mi.bridge import norm_ball, outputs, unchanged
 from art_mi.losses import kl_divergence, log_odds
 from art_mi.threat import NORMS, NormBall
 
@@ -136,7 +135,7 @@ def craft(
 
     :param classifier: The classifier under attack.
     :param attack: A projected-gradient attack lends its numbers; those of this package work on tensors; any
-        other is run as it is, by `generate`, and has its settings back afterwards.
+        other is run as it is, by `generate`, and left as it was.
     :param x: Inputs `(n, ...)`.
     :param y: Index labels `(n,)`.
     :param generator: Source of randomness, where the attack takes one.
@@ -150,18 +149,8 @@ def craft(
         return parts.craft(target(classifier, x, y), x, generator, start_std=start_std)
     if isinstance(attack, TensorAttack):
         return attack.perturb(x, y, generator)
-    with _settings_kept(attack), torch.enable_grad():
+    with unchanged(attack), torch.enable_grad():
         made = attack.generate(x.cpu().numpy(), None if y is None else y.cpu().numpy())
     if np.shape(made) != tuple(x.shape):
         raise ValueError(f"`attack` must keep the shape {tuple(x.shape)} of its inputs, got {np.shape(made)}.")
     return torch.as_tensor(made, dtype=x.dtype, device=x.device)
-
-
-@contextmanager
-def _settings_kept(attack: EvasionAttack) -> Iterator[None]:
-    """Attacks that draw their radius, or aim themselves, leave it in their settings."""
-    settings = {name: getattr(attack, name) for name in attack.attack_params if hasattr(attack, name)}
-    try:
-        yield
-    finally:
-        vars(attack).update({name: value for name, value in settings.items() if name in vars(attack)})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -157,6 +158,14 @@ def test_a_gradient_that_is_not_a_number_leaves_its_sample_where_it_is(norm: flo
     x = torch.tensor([[0.0], [0.4]])
     x_adv = ascend(lambda x: x * x.sqrt(), x, NormBall(norm, 0.1), eps_step=0.1, max_iter=3)  # 0 times infinity at 0
     torch.testing.assert_close(x_adv, torch.tensor([[0.0], [0.5]]))
+
+
+@pytest.mark.parametrize("norm", [math.inf, 2, 1])
+@pytest.mark.parametrize("eps_step", [1e300, lambda step: math.inf])
+def test_steps_beyond_the_largest_number_do_not_move_what_has_no_gradient(norm: float, eps_step: Any) -> None:
+    x = torch.zeros(1, 2)
+    x_adv = ascend(lambda x_adv: x_adv[:, 0], x, NormBall(norm, 0.5), eps_step=eps_step, max_iter=3)
+    torch.testing.assert_close(x_adv, torch.tensor([[0.5, 0.0]]))
 
 
 def test_an_objective_may_keep_what_it_was_asked_about() -> None:

@@ -141,6 +141,18 @@ def test_saturated_networks_are_attacked(gap: float, others: list[str]) -> None:
         assert np.array_equal(LangevinMonteCarlo(art, **PGD).generate(x.numpy(), y), x.numpy())
 
 
+@pytest.mark.parametrize("norm", [math.inf, 2, 1])
+@pytest.mark.parametrize("options", [{}, {"noise": "laplace"}, {"step": "gradient"}])
+def test_noise_hotter_than_any_number_leaves_masked_features_where_they_are(norm: float, options: Any) -> None:
+    x, mask = samples(), np.array([1, 0, 1])
+    attack = LangevinMonteCarlo(classifier(), norm=norm, temperature=1e300, eps_step=1e300, random_state=0, **options)
+    attack.set_params(verbose=False)
+    moved = attack.generate(x, labels(), mask=mask) - x
+    assert (moved[..., 1] == 0).all()
+    assert (moved[..., [0, 2]] != 0).any()
+    assert np.isfinite(moved).all()
+
+
 # --- the law ---
 
 

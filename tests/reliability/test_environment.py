@@ -1,0 +1,263 @@
+"""The same numbers from any form of the inputs, workers, threads and global state; and nothing leaks."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from art.estimators.classification import PyTorchClassifier
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from art_mi import WorstCaseMIEstimator, estimate_mutual_information
+from art_mi.attacks import LangevinMonteCarlo, MarginAttack, WorstCaseMIAttack
+from art_mi.evaluation import evaluate_robustness
+from art_mi.randomness import random_states, restore_random_states
+from art_mi.trainers import MIMAETrainer
+
+CPU = torch.device("cpu")
+FEATURES, CLASSES, SAMPLES = 5, 3, 120
+
+
+def classifier(device_type: str = "cpu") -> PyTorchClassifier:
+    model = nn.Sequential(nn.Linear(FEATURES, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, CLASSES))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    options = {"input_shape": (FEATURES,), "nb_classes": CLASSES, "clip_values": (0.0, 1.0), "device_type": device_type}
+    return PyTorchClassifier(
+        model, nn.CrossEntropyLoss(), optimizer=torch.optim.SGD(model.parameters(), 0.1), **options
+    )
+
+
+def samples(n: int = SAMPLES) -> NDArray[np.float32]:
+    return np.random.default_rng(1).random((n, FEATURES), dtype=np.float32)
+
+
+def labels(n: int = SAMPLES) -> NDArray[np.int64]:
+    return np.random.default_rng(2).integers(0, CLASSES, n)
+
+
+Numbers = dict[str, Any]
+
+
+def by_metric(x: Any, y: Any, device_type: str = "cpu") -> Numbers:
+    estimator = WorstCaseMIEstimator(eps=0.1, max_iter=4, num_random_init=1, verbose=False)
+    found = estimator.evaluate(classifier(device_type), x, y)
+    parts = {name: getattr(found, name) for name in ("normal", "worst_case", "vulnerability")}
+    return {f"{name}.{end}": value for name, part in parts.items() for end, value in interval(part).items()}
+
+
+def interval(part: Any) -> Numbers:
+    low, high = part.confidence_interval
+    return {"value": part.value, "low": low, "high": high}
+
+
+def by_attacks(x: Any, y: Any, device_type: str = "cpu") -> Numbers:
+    options = {"eps": 0.1, "max_iter": 4, "num_random_init": 1, "random_state": 0, "verbose": False}
+    art = classifier(device_type)
+    made = {kind.__name__: kind(art, **options) for kind in (LangevinMonteCarlo, MarginAttack, WorstCaseMIAttack)}
+    return {name: np.asarray(attack.generate(x, y)) for name, attack in made.items()}
+
+
+def by_estimate(x: Any, y: Any) -> Numbers:
+    found = estimate_mutual_information(x, np.eye(CLASSES)[y], max_steps=2, nb_bootstrap=50)
+    return interval(found)
+
+
+def by_accuracy(x: Any, y: Any, device_type: str = "cpu") -> Numbers:
+    options: dict[str, Any] = {"eps": 0.1, "attacks": ["FGSM", "PGD-20"], "checks": False, "verbose": False}
+    found = evaluate_robustness(classifier(device_type), x, y, **options)
+    return {"clean": found.clean.value, "worst": found.worst_case.value}
+
+
+def by_training(x: Any, y: Any, device_type: str = "cpu") -> Numbers:
+    art = classifier(device_type)
+    attack = MarginAttack(art, eps=0.1, max_iter=2, random_state=0, verbose=False)
+    MIMAETrainer(art, attack, verbose=False).fit(x, y, batch_size=40, nb_epochs=2)
+    return {name: value.cpu().numpy() for name, value in art.model.state_dict().items()}
+
+
+MEASURES: dict[str, Callable[..., Numbers]] = {
+    "metric": by_metric,
+    "attacks": by_attacks,
+    "accuracy": by_accuracy,
+    "training": by_training,
+}
+each_measure = pytest.mark.parametrize("measure", MEASURES)
+
+
+def assert_same(found: Numbers, expected: Numbers) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert np.array_equal(np.asarray(found[name]), np.asarray(value)), name
+
+
+def read_only(x: NDArray[Any]) -> NDArray[Any]:
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+FORMS: dict[str, Callable[[NDArray[Any]], Any]] = {
+    "float64": lambda x: x.astype(np.float64),
+    "big-endian": lambda x: x.astype(">f4"),
+    "columns first": np.asfortranarray,
+    "every second": lambda x: np.repeat(np.repeat(x, 2, 0), 2, 1)[::2, ::2],
+    "backwards": lambda x: x[::-1].copy()[::-1],
+    "read-only": read_only,
+    "broadcast": lambda x: np.broadcast_to(x[None], (2, *x.shape))[1],
+    "tensor": torch.from_numpy,
+    "tensor of float64 with gradient": lambda x: torch.from_numpy(x).double().requires_grad_(),
+    "tensor, not contiguous": lambda x: torch.from_numpy(x).T.contiguous().T,
+}
+
+
+def values(x: Any) -> bytes:
+    return np.ascontiguousarray(x.detach().numpy() if isinstance(x, torch.Tensor) else x).tobytes()
+
+
+@pytest.mark.parametrize(("measure", "n"), [*((measure, SAMPLES) for measure in MEASURES), ("estimate", 420)])
+def test_all_forms_of_inputs_give_the_same_numbers(measure: str, n: int, tmp_path: Path, tally: Any) -> None:
+    np.save(tmp_path / "x.npy", samples(n))
+    forms = {**FORMS, "memory-mapped": lambda x: np.load(tmp_path / "x.npy", mmap_mode="r")}
+    measured = {**MEASURES, "estimate": by_estimate}[measure]
+    expected = measured(samples(n), labels(n))
+    for form in forms.values():
+        x = form(samples(n))
+        before = values(x)
+        assert_same(measured(x, labels(n)), expected)
+        assert values(x) == before
+    tally("The environment", f"forms of inputs, {measure}", len(forms), "the same numbers, inputs as before")
+
+
+@pytest.mark.parametrize(
+    ("measure", "workers"),
+    [("metric", "fork"), ("accuracy", "fork"), ("training", "fork"), ("accuracy", "spawn")]
+    + [pytest.param(measure, "spawn", marks=pytest.mark.slow) for measure in ("metric", "training")],
+)
+def test_workers_that_load_give_the_same_numbers(measure: str, workers: str, tally: Any) -> None:
+    pairs = TensorDataset(torch.from_numpy(samples()), torch.from_numpy(labels()))
+
+    def loader(**options: Any) -> DataLoader[Any]:
+        return DataLoader(pairs, batch_size=40, shuffle=False, **options)
+
+    expected = MEASURES[measure](loader(), None)
+    found = MEASURES[measure](loader(num_workers=2, multiprocessing_context=workers), None)
+    assert_same(found, expected)
+    assert multiprocessing.active_children() == []
+    tally("The environment", f"two workers by {workers}, {measure}", 1, "the same numbers")
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def seeds(seed: int) -> Iterator[None]:
+    before = random_states(CPU)
+    try:
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        yield
+    finally:
+        restore_random_states(before, CPU)
+
+
+@each_measure
+def test_neither_reruns_nor_global_seeds_nor_deterministic_mode_change_a_number(measure: str, tally: Any) -> None:
+    expected = MEASURES[measure](samples(), labels())
+    assert_same(MEASURES[measure](samples(), labels()), expected)
+    for seed in range(3):
+        with seeds(seed):
+            assert_same(MEASURES[measure](samples(), labels()), expected)
+    with deterministic():
+        assert_same(MEASURES[measure](samples(), labels()), expected)
+    tally("The environment", f"reruns, global seeds, deterministic mode, {measure}", 5, "the same numbers")
+
+
+@each_measure
+def test_one_thread_and_two_agree_within_rounding(measure: str, tally: Any) -> None:
+    with threads(1):
+        expected = MEASURES[measure](samples(), labels())
+    with threads(2):
+        found = MEASURES[measure](samples(), labels())
+    for name, value in expected.items():
+        np.testing.assert_allclose(np.asarray(found[name]), np.asarray(value), rtol=1e-4, atol=1e-5, err_msg=name)
+    tally("The environment", f"one thread and two, {measure}", 1, "the same numbers within rounding")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@each_measure
+def test_cuda_agrees_with_the_cpu_and_with_itself(measure: str, tally: Any) -> None:
+    expected = MEASURES[measure](samples(), labels())
+    found, again = (MEASURES[measure](samples(), labels(), "gpu") for _ in range(2))
+    assert_same(again, found)
+    for name in expected if measure in ("metric", "accuracy") else ():
+        assert found[name] == pytest.approx(expected[name], abs=0.05), name
+    tally("The environment", f"CUDA, {measure}", 2, "the same numbers on rerun, close to those of the CPU")
+
+
+def resident() -> float:
+    """Memory of this process in MiB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def held(art: PyTorchClassifier) -> dict[str, int]:
+    """What must not grow: open files, threads, hooks."""
+    hooks = [vars(module)[name] for module in art.model.modules() for name in vars(module) if name.endswith("hooks")]
+    return {
+        "files": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "hooks": sum(map(len, hooks)),
+    }
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+@pytest.mark.parametrize("nb_calls", [15, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("layer", [None, "2"])
+def test_metric_calls_leak_nothing(layer: str | None, nb_calls: int, tally: Any) -> None:
+    """What is made once, by and by, is about 100 objects in less than 1 MiB. A result is about 20 in 24 KiB."""
+    art, x, y = classifier(), samples(), labels()
+    estimator = WorstCaseMIEstimator(eps=0.1, max_iter=2, layer=layer, verbose=False)
+    for _ in range(5):
+        estimator.evaluate(art, x, y)
+    gc.collect()
+    before, objects, memory = held(art), len(gc.get_objects()), resident()
+    for _ in range(nb_calls):
+        estimator.evaluate(art, x, y)
+    gc.collect()
+    assert held(art) == before
+    assert len(gc.get_objects()) - objects < 200
+    assert resident() - memory < 8
+    where = "the output" if layer is None else "a layer"
+    tally("The environment", f"metric calls on {where}", nb_calls, "no memory, objects, hooks, files or threads kept")
