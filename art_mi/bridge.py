@@ -149,18 +149,17 @@ def restored(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def unchanged(attack: EvasionAttack) -> Iterator[None]:
-    """On exit the attributes of an attack, and of those inside it, are as before: ART's count and draw radii in them.
+    """On exit the settings of an attack, and of those inside it, are as before: ART's draw radii and aim in them.
 
     :param attack: Any ART attack.
     """
     parts = [attack, *(part for part in vars(attack).values() if isinstance(part, EvasionAttack))]
-    before = [(part, dict(vars(part))) for part in parts]
+    before = [{name: value for name, value in vars(part).items() if name in part.attack_params} for part in parts]
     try:
         yield
     finally:
-        for part, attributes in before:
-            vars(part).clear()
-            vars(part).update(attributes)
+        for part, settings in zip(parts, before, strict=True):
+            vars(part).update(settings)
 
 
 def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:

@@ -81,7 +81,7 @@ def attacked_accuracy(
     """Accuracy on inputs that an ART attack perturbed, over all samples.
 
     :param classifier: ART classifier; its modes and gradients are left as found.
-    :param attack: Untargeted attack on that classifier; left as found.
+    :param attack: Untargeted attack on that classifier; its settings are left as found.
     :param x: Inputs `(n, *input_shape)`.
     :param y: Index labels `(n,)`.
     :param random_state: Seed of the attack's random starts. ART draws them from the global generators, which are put

@@ -135,7 +135,7 @@ def craft(
 
     :param classifier: The classifier under attack.
     :param attack: A projected-gradient attack lends its numbers; those of this package work on tensors; any
-        other is run as it is, by `generate`, and left as it was.
+        other is run as it is, by `generate`, and has its settings back afterwards.
     :param x: Inputs `(n, ...)`.
     :param y: Index labels `(n,)`.
     :param generator: Source of randomness, where the attack takes one.
