@@ -48,7 +48,7 @@ def refuses(toy: Any, trainer: Any, x: Any, y: Any, error: type[Exception], mess
 
 # --- what is not finite ---
 
-often = pytest.mark.parametrize("times", [1, pytest.param(40, marks=pytest.mark.slow)])
+often = pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
 
 
 @often
