@@ -198,7 +198,7 @@ def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
     if labels.dtype.kind not in "biuf":
         raise TypeError(f"`y` must be numeric, got an array of {labels.dtype}.")
-    if n == 0:
+    if n == 0 and labels.ndim > 0:
         raise ValueError("`x` must hold samples, got none.")
     if labels.ndim not in (1, 2) or len(labels) != n:
         raise ValueError(f"`y` must hold one label for each of the {n} samples, got shape {labels.shape}.")
