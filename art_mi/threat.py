@@ -15,10 +15,16 @@ from torch import Tensor
 from art_mi.rules import NON_NEGATIVE, Rule, check, or_none
 
 NORMS = (math.inf, 2, 1)
-BOX: Rule = (
-    "a pair of values, the first nowhere above the second",
-    lambda v: isinstance(v, Sequence) and len(v) == 2 and bool(torch.as_tensor(v[0] <= v[1]).all()),
-)
+
+
+def _is_box(value: Any) -> bool:
+    if not isinstance(value, Sequence) or len(value) != 2:
+        return False
+    low, high = value
+    return isinstance(low, Tensor) or isinstance(high, Tensor) or bool(np.less_equal(low, high).all())  # no host sync
+
+
+BOX: Rule = "a pair of values, the first nowhere above the second", _is_box
 
 
 def _like(value: Any, x: Tensor) -> Tensor:

@@ -178,8 +178,13 @@ def test_an_error_is_one_line_and_its_traceback_comes_when_asked_for(
             assert main(asked) == status
 
 
-def test_the_switch_is_no_option_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["selftest", "--debug", "--only", "erasure", "--nb-samples", "400", "--quiet"]) == 0
+def test_the_switch_is_no_option_of_a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
+        main(["--help", "--debug"])
     assert "--debug" in capsys.readouterr().out
+    seen: list[list[str]] = []
+    monkeypatch.setattr(art_mi.cli, "_run", seen.append)
+    assert main(["--debug", "selftest", "--debug", "--only", "erasure"]) == 0
+    assert seen == [["selftest", "--only", "erasure"]]
