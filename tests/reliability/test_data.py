@@ -32,6 +32,8 @@ def check_usable(toy: Any, trainer: Any, before: Any) -> None:
     """All is as it was before the training, which can be done now."""
     assert runs.everything(trainer) == before
     gc.collect()
+    for worker in multiprocessing.active_children():
+        worker.join(60)  # of a loader that an error held, torch ends them after five seconds each
     assert multiprocessing.active_children() == []
     trainer.fit(toy.x(SAMPLES), toy.y(SAMPLES), batch_size=BATCH, nb_epochs=1)
     assert np.isfinite(trainer.predict(toy.x())).all()
