@@ -92,7 +92,7 @@ GOOD: dict[str, Any] = {
         "name": "resnet18",
     },
     **{"input_shape": (1, 8, 8), "covariance": np.eye(2), "dispersion": np.eye(2), "weights": np.eye(2), "df": 1.0},
-    **{"m": 1.0, "s": 1.0, "h": 1.0, "reach": 1.0, "value": "NEGATIVE", "verbose": False, "content": {}},
+    **{"m": 1.0, "s": 1.0, "h": 1.0, "reach": 1.0, "value": "NEGATIVE", "verbose": False, "content": {}, "cells": 2},
 }
 TENSORS = {"x": torch.from_numpy(X), "z": Z}
 OF: dict[str, dict[str, Any]] = {

@@ -54,7 +54,13 @@ WRONG: dict[str, dict[str, str | tuple[str, ...]]] = {
         **{"trainer.nothing": "1", "attack.eps": "0.1", "optimizer.lr": "fast"},
     },
     "report": {"folders": ('["nowhere"]', "3"), "out": "card.txt", "figures": "data.npz"},
-    "selftest": {"only": "nothing", "nb-samples": ("0", "many"), "random-state": "-1", "nb-seeds": "0", "quiet": "maybe"},
+    "selftest": {
+        "only": "nothing",
+        "nb-samples": ("0", "many"),
+        "random-state": "-1",
+        "nb-seeds": "0",
+        "quiet": "maybe",
+    },
 }
 WITH = {"data-dir": {"data": "mnist"}}  # what else is given where an option is wrong
 ANY_TEXT = {"evaluate.name", "report.title"}  # nothing is wrong for these
