@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,14 @@ from art_mi.bridge import evaluating
 from art_mi.interrupts import orderly_interrupts
 
 LINE = re.compile(r"(.+): (\d+) interrupts, wrong afterwards: (.*)")
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """As in a terminal: what a shell runs behind it ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("each", [1, pytest.param(30, marks=pytest.mark.slow)])
