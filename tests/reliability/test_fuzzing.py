@@ -17,10 +17,12 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
 from art_mi.cli import COMMANDS, main
 from art_mi.cli.inputs import load_weights, samples
+from art_mi.finished import content_digest
 from art_mi.report import load_records
 from art_mi.results import ModelRecord
 from art_mi.trainers.checkpoint import FORMAT, VERSION, load_checkpoint, save_checkpoint
@@ -229,7 +231,10 @@ def test_a_checkpoint_of_any_content_is_read_or_refused(count: int, tmp_path: Pa
     tried: list[str | None] = []
     versions = st.sampled_from([FORMAT, VERSION, "", "2", "art_mi"])
     metadata = st.fixed_dictionaries({"format": versions, "version": versions, "state": st.text(max_size=30)})
-    states = entries.map(json.dumps).map(lambda text: {"format": FORMAT, "version": VERSION, "state": text})
+    tensors = load_file(path)  # with whose digest a state of any content comes to be read
+    states = entries.map(json.dumps).map(
+        lambda text: {"format": FORMAT, "version": VERSION, "state": text, "digest": content_digest(text, tensors)}
+    )
     headers = (metadata | states).map(lambda kept: {**header, "__metadata__": kept}) | trees
     contents = st.binary(max_size=100) | headers.map(packed) | headers.map(lambda made: packed(made, data))
 
