@@ -114,14 +114,9 @@ def assess(
         raise TypeError(f"`name` must be a text, got {type(name).__name__}.")
     check("nb_profiled", nb_profiled, integer(FEWEST_PAIRS))
     check("nb_images", nb_images, integer(1))
-    given: dict[str, Any] = {
-        "layer_profile": layer_profile,
-        "feature_profile": feature_profile,
-        "curve": curve,
-        "history": history,
-    }
-    given |= {"representation": representation, "settings": settings, "command": command}
-    for argument, value in given.items():
+    parts = {"layer_profile": layer_profile, "feature_profile": feature_profile, "curve": curve, "history": history}
+    texts = {"representation": representation, "settings": settings, "command": command}
+    for argument, value in (parts | texts).items():
         check(argument, value, RULES[argument])
     for radius in curve:
         check("curve", radius, NON_NEGATIVE)

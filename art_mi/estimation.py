@@ -14,9 +14,10 @@ from art_mi.bounds import BOUNDS
 from art_mi.copula import copula_critic
 from art_mi.critics import Critic, mean_critic
 from art_mi.fitting import TRAINING, fit_critic, progress_bar
+from art_mi.randomness import shifted
 from art_mi.reading import BoundReading, block_scores, pooled_bound, read_bound
 from art_mi.results import UNITS, Flag, MIEstimate
-from art_mi.rules import BOOLEAN, Rule, check, integer, one_of
+from art_mi.rules import BOOLEAN, SEED, Rule, check, integer, one_of
 from art_mi.splits import FRACTIONS, Split, cross_splits, split_samples
 
 __all__ = [
@@ -39,7 +40,7 @@ RULES: dict[str, Rule] = {
     "nb_folds": integer(1, 4),
     "nb_seeds": integer(1),
     "nb_bootstrap": integer(1),
-    "random_state": integer(0),
+    "random_state": SEED,
     "verbose": BOOLEAN,
     **TRAINING,
 }
@@ -169,7 +170,7 @@ def estimate_mutual_information(
         raise ValueError(f"`x` must leave at least {MIN_REPORT} report pairs, got {smallest}.")
     readings, fit_values = [], []
     for fold, part in enumerate(splits):
-        fitted = _fitted(critic, x_all, z_all, part, nb_seeds, random_state + 1000 * fold, training, verbose)
+        fitted = _fitted(critic, x_all, z_all, part, nb_seeds, shifted(random_state, 1000 * fold), training, verbose)
         select = part.select.to(x_all.device)
         log_partition = pooled_bound(fitted, x_all[select], z_all[select])[1]
         readings.append(
@@ -179,7 +180,7 @@ def estimate_mutual_information(
                 z_all,
                 part.report,
                 nb_bootstrap=nb_bootstrap,
-                random_state=random_state + fold,
+                random_state=shifted(random_state, fold),
                 log_partition=log_partition,
             )
         )
@@ -205,9 +206,10 @@ def _fitted(
 
     if critic is not None:
         return fit(critic.to(x.device), seed)
-    critics = [default_critic(x, z, split.fit, seed=seed + k) for k in range(nb_seeds)]
-    for k, one in enumerate(critics):
-        fit(one, seed + k)
+    seeds = [shifted(seed, k) for k in range(nb_seeds)]
+    critics = [default_critic(x, z, split.fit, seed=s) for s in seeds]
+    for one, s in zip(critics, seeds, strict=True):
+        fit(one, s)
     return mean_critic(critics)
 
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from art_mi.bounds import donsker_varadhan, split_pairs
 from art_mi.critics import SumCritic
 from art_mi.reading import block_scores, pooled_bound, scores_by_block
-from art_mi.rules import POSITIVE, check, integer
+from art_mi.rules import POSITIVE, SEED, check, integer
 from art_mi.splits import Split
 
 Perturb = Callable[[Tensor, nn.Module], tuple[Tensor, Tensor]]
@@ -72,7 +72,7 @@ def fit_critic(
     given = {"max_steps": max_steps, "batch_size": batch_size, "lr": lr, "patience": patience}
     for name, value in given.items():
         check(name, value, TRAINING[name])
-    check("random_state", random_state, integer(0))
+    check("random_state", random_state, SEED)
     fit, select = split.fit.to(x.device), split.select.to(x.device)
     whole = critic
     if isinstance(critic, SumCritic) and max_steps > 0:

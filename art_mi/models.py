@@ -16,7 +16,7 @@ from torchvision.models import WeightsEnum
 
 from art_mi.extras import optional
 from art_mi.randomness import isolated_randomness
-from art_mi.rules import BOOLEAN, TEXT, Rule, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, SEED, TEXT, Rule, check, integer, one_of, or_none
 
 Preprocessing = tuple[Sequence[float], Sequence[float]]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -42,7 +42,7 @@ def small_cnn(input_shape: Sequence[int], nb_classes: int, *, width: int = 32, r
         ("input_shape", input_shape, IMAGE),
         ("nb_classes", nb_classes, integer(1)),
         ("width", width, integer(1)),
-        ("random_state", random_state, integer(0)),
+        ("random_state", random_state, SEED),
     ):
         check(name, value, rule)
     channels, height, across = input_shape
@@ -104,7 +104,7 @@ def from_torchvision(
     if name not in names:
         raise ValueError(f"`name` must be a classifier of torchvision, got {name!r}. {_close(name, names)}")
     check("nb_classes", nb_classes, or_none(integer(1)))
-    check("random_state", random_state, integer(0))
+    check("random_state", random_state, SEED)
     check("input_shape", input_shape, or_none(IMAGE))
     check("preprocessing", preprocessing, or_none(PAIR))
     known: Any = torchvision.models.get_model_weights(name)
@@ -160,7 +160,7 @@ def from_timm(
     if ":" not in name and not timm.is_model(name):  # with a colon it is an address on a hub
         raise ValueError(f"`name` must be a network of timm, got {name!r}. {_close(name, timm.list_models())}")
     check("nb_classes", nb_classes, or_none(integer(1)))
-    check("random_state", random_state, integer(0))
+    check("random_state", random_state, SEED)
     check("input_shape", input_shape, or_none(IMAGE))
     check("preprocessing", preprocessing, or_none(PAIR))
     check("pretrained", pretrained, BOOLEAN)

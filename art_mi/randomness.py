@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from art_mi.interrupts import orderly_interrupts
+from art_mi.rules import SEED, check
 
 
 @contextmanager
@@ -24,8 +25,7 @@ def isolated_randomness(random_state: int, device: torch.device) -> Iterator[Non
     :param device: CPU or CUDA device; other CUDA devices are not touched.
     :raises ValueError: If the seed is out of range or the device is neither.
     """
-    if type(random_state) is bool or not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**32:
-        raise ValueError(f"`random_state` must be an integer from 0 to 2**32 - 1, got {random_state!r}.")
+    check("random_state", random_state, SEED)
     generators = _generators(device)
     with orderly_interrupts():
         before = _states(generators)
@@ -37,6 +37,15 @@ def isolated_randomness(random_state: int, device: torch.device) -> Iterator[Non
             yield
         finally:
             _restore(before, generators)
+
+
+def shifted(random_state: int, by: int) -> int:
+    """Another seed, so much further on; after the last comes 0.
+
+    :param random_state: Seed from 0 to 2**32 - 1.
+    :param by: Distance.
+    """
+    return (random_state + by) % 2**32
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

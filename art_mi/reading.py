@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from art_mi.bounds import BOUNDS, split_pairs
 from art_mi.critics import Critic
-from art_mi.rules import check, integer, one_of
+from art_mi.rules import SEED, check, integer, one_of
 
 
 def block_scores(
@@ -120,7 +120,7 @@ def read_bound(
     for name in bounds:
         check("bounds", name, one_of(BOUNDS))
     check("nb_bootstrap", nb_bootstrap, integer(1))
-    check("random_state", random_state, integer(0))
+    check("random_state", random_state, SEED)
     n = len(index)
     if n < 2:
         raise ValueError(f"`index` must hold at least 2 samples, got {n}.")

@@ -51,6 +51,9 @@ def integer(least: int, most: float = math.inf) -> Rule:
     return wording, lambda v: not isinstance(v, bool) and isinstance(v, Integral) and least <= int(v) <= most
 
 
+SEED: Rule = integer(0, 2**32 - 1)
+
+
 def one_of(names: Collection[str]) -> Rule:
     """A name out of several.
 

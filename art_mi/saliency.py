@@ -22,7 +22,7 @@ from art_mi.attacks.information import noisy_information
 from art_mi.channels import overall_std
 from art_mi.extras import optional
 from art_mi.randomness import isolated_randomness
-from art_mi.rules import POSITIVE, check, integer, one_of
+from art_mi.rules import POSITIVE, SEED, check, integer, one_of
 
 FloatArray = NDArray[np.float32]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -70,7 +70,7 @@ def information_saliency(
         ("noise_std", noise_std, POSITIVE),
         ("nb_draws", nb_draws, integer(1)),
         ("batch_size", batch_size, integer(2)),
-        ("random_state", random_state, integer(0)),
+        ("random_state", random_state, SEED),
     ):
         check(name, value, rule)
     inputs = bridge.input_tensor(classifier, x)

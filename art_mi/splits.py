@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from art_mi.rules import POSITIVE, Rule, check, integer
+from art_mi.rules import POSITIVE, SEED, Rule, check, integer
 
 FRACTIONS = (0.6, 0.15, 0.25)
 DISCRETE_SHARE = 0.05
@@ -68,7 +68,7 @@ def cross_splits(
     :raises ValueError: If an argument breaks its rule.
     """
     check("fractions", fractions, SHARES)
-    check("random_state", random_state, integer(0))
+    check("random_state", random_state, SEED)
     check("nb_folds", nb_folds, integer(1))
     rows = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
     if rows.ndim == 0 or rows.size == 0:

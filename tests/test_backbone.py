@@ -263,7 +263,7 @@ def test_a_verdict_is_decided_only_where_floor_or_ceiling_decides(
             "`x` must hold at least 100 samples",
         ),
         ({"encoder": Affine(np.zeros((1, 3)))}, ValueError, "`layer` must give a representation that varies"),
-        ({"random_state": -1}, ValueError, "`random_state` must be an integer of at least 0, got -1"),
+        ({"random_state": -1}, ValueError, "`random_state` must be an integer from 0 to 4294967295, got -1"),
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Exception], match: str) -> None:

@@ -18,7 +18,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 import art_mi
-from art_mi.distributions import closed_forms
+from art_mi.distributions import closed_forms, worst_cases
 
 PACKAGE = Path(art_mi.__file__).parent
 MODULES = sorted(
@@ -26,7 +26,16 @@ MODULES = sorted(
     for path in PACKAGE.rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
-PARTS = (art_mi.metrics, art_mi.attacks, art_mi.trainers, art_mi.bounds, art_mi.risk, art_mi.losses, closed_forms)
+PARTS = (
+    art_mi.metrics,
+    art_mi.attacks,
+    art_mi.trainers,
+    art_mi.bounds,
+    art_mi.risk,
+    art_mi.losses,
+    closed_forms,
+    worst_cases,
+)
 WITHOUT = {"TensorBoard", "SignWorstCase"}  # one writes files, the other is a result
 
 

@@ -367,3 +367,11 @@ def test_progress_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == ""
     estimate_mutual_information(x, z, verbose=True, **QUICK)  # type: ignore[arg-type]
     assert "fit a critic" in capsys.readouterr().err
+
+
+def test_the_largest_seed_is_taken_and_the_next_is_not() -> None:
+    x, z = tensors(PROBLEMS["bivariate 0.5"], 500)
+    found = estimate_mutual_information(x, z, random_state=2**32 - 1, verbose=False, **{**QUICK, "nb_folds": 2})
+    assert math.isfinite(found.value)
+    with pytest.raises(ValueError, match=r"`random_state` must be an integer from 0 to 4294967295, got 4294967296"):
+        estimate_mutual_information(x, z, random_state=2**32)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,17 +11,13 @@ from torch import Tensor, nn
 
 from art_mi.bridge import evaluating, outputs
 from art_mi.representations import (
-    Probe,
     in_batches,
     layer_outputs,
     named_layer,
     noisy_outputs,
-    probe,
     representation,
     running_order,
 )
-from art_mi.results import Flag
-from art_mi.threat import NormBall
 
 
 class Nested(nn.Module):
@@ -269,60 +263,6 @@ def test_batches_join_to_the_whole_without_gradient() -> None:
     assert sizes == [4, 4, 2]
     assert torch.equal(out, 2 * x)
     assert not out.requires_grad
-
-
-def probed(function: Callable[[Tensor], Tensor], x: Tensor, eps: float = 0.3) -> Probe:
-    return probe(function, x, NormBall(math.inf, eps), 64, 0)
-
-
-def test_no_gradient_passes_a_sign_and_every_gradient_a_linear_map() -> None:
-    for layers, share in (([nn.Linear(5, 4), Sign()], 1.0), ([nn.Linear(5, 4)], 0.0)):
-        with representation(classifier(nn.Sequential(*layers))) as function:
-            assert probed(function, vectors()).blind == share * len(vectors())
-    assert probed(lambda x: x.detach(), vectors()).flags == {Flag.ZERO_GRADIENT}
-
-
-def test_only_the_samples_behind_a_dead_unit_are_blind() -> None:
-    x = torch.tensor([[-1.0], [-2.0], [3.0], [4.0], [5.0]])
-    assert probed(torch.relu, x).blind == 2
-    assert not x.requires_grad
-
-
-@pytest.mark.parametrize("eps", [1e-6, 0.3, 10.0])
-def test_a_gradient_foresees_every_move_of_a_linear_map_and_none_is_misled(eps: float) -> None:
-    x = vectors(300)
-    found = probed(lambda x: 100 + x @ torch.ones(5, 2), x, eps)  # of tiny moves rounding leaves nothing to compare
-    assert (found.misled, found.unrepeated, found.flags) == (0, 0, set())
-    assert found.foreseen > (290 if eps > 1e-3 else -1)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x: x.detach() + 1e-3 * x.flip(1),  # what is seen of it is another path
-        lambda x: 2 * x.detach() - x,
-        lambda x: x + 0.1 * torch.sin(1000 * x),
-    ],
-)
-def test_the_gradient_of_another_function_misleads(function: Callable[[Tensor], Tensor]) -> None:
-    assert probed(function, vectors(200)).flags == {Flag.MISLEADING_GRADIENT}
-    assert probed(function, vectors(200), eps=0.0).flags == set()
-
-
-def test_noise_in_a_representation_is_seen_and_rounding_is_not() -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    def noisy(strength: float) -> Callable[[Tensor], Tensor]:
-        return lambda x: x + strength * torch.randn(x.shape, generator=generator)
-
-    assert Flag.RANDOM_OUTPUT in probed(noisy(0.01), vectors(200)).flags
-    assert Flag.RANDOM_OUTPUT in probed(noisy(0.01), vectors(200), eps=0.0).flags
-    assert probed(noisy(1e-6), vectors(200)).flags == set()
-
-
-def test_counts_of_two_sets_of_samples_add_up() -> None:
-    assert Probe(5, 1, 2, 3, 4) + Probe(10, 20, 30, 40, 50) == Probe(15, 21, 32, 43, 54)
-    assert probe(torch.relu, vectors(10), NormBall(2, 1.0), 3, 0).nb_samples == 10
 
 
 def test_several_layers_are_read_in_one_forward_pass_as_each_alone() -> None:

@@ -214,7 +214,7 @@ def test_maps_that_no_gradient_reaches_are_zero_with_a_warning(dead: nn.Module) 
         ({"noise_std": 0.0}, "`noise_std` must be a positive number, got 0.0"),
         ({"nb_draws": 0}, "`nb_draws` must be an integer of at least 1, got 0"),
         ({"batch_size": 1}, "`batch_size` must be an integer of at least 2, got 1"),
-        ({"random_state": -1}, "`random_state` must be an integer of at least 0, got -1"),
+        ({"random_state": -1}, "`random_state` must be an integer from 0 to 4294967295, got -1"),
         ({"layer": "none"}, "`layer` must name a module of the model, got 'none'"),
     ],
 )

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from art_mi import bridge
 from art_mi.attacks.ascent import Move, Objective, ascend, best_of, falling
-from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, Rule, check, integer, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, SEED, Rule, check, integer, or_none
 from art_mi.threat import NORMS, NormBall
 
 COMMON_RULES: dict[str, Rule] = {
@@ -33,7 +33,7 @@ COMMON_RULES: dict[str, Rule] = {
     "max_iter": integer(0),
     "num_random_init": integer(0),
     "batch_size": integer(1),
-    "random_state": or_none(integer(0)),
+    "random_state": or_none(SEED),
     "verbose": BOOLEAN,
 }
 

@@ -5,23 +5,25 @@ Used by the tests, by the self-test of the command line, and by anyone who wants
 
 from art_mi.distributions.catalogue import problems
 from art_mi.distributions.closed_forms import (
-    SignWorstCase,
     additive_uniform_information,
     binary_entropy,
-    empirical_sign_worst_case,
-    floor_worst_case,
     gaussian_information,
     linear_gaussian_information,
-    linear_sign_worst_case,
     student_information,
     table_information,
-    theorem_3_2_bounds,
     two_point_gaussian_information,
     two_point_uniform_information,
     zero_inflated_poisson_information,
 )
 from art_mi.distributions.problem import Problem
 from art_mi.distributions.vulnerability import VulnerabilityProblem, vulnerability_problems
+from art_mi.distributions.worst_cases import (
+    SignWorstCase,
+    empirical_sign_worst_case,
+    floor_worst_case,
+    linear_sign_worst_case,
+    theorem_3_2_bounds,
+)
 
 __all__ = [
     "Problem",

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
@@ -15,7 +14,9 @@ from art_mi.bridge import evaluating, label_tensor, unchanged
 from art_mi.interrupts import orderly_interrupts
 from art_mi.randomness import isolated_randomness
 from art_mi.results import Accuracy
-from art_mi.rules import check, integer
+from art_mi.rules import SEED, check, integer
+
+PREDICTION = 0x9E3779B9  # turns a seed into that of predictions
 
 
 @contextmanager
@@ -41,20 +42,28 @@ def undisturbed(classifier: PyTorchClassifier, random_state: int) -> Iterator[No
                 parameter.grad = grad
 
 
-def outputs(classifier: PyTorchClassifier, x: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
+def outputs(
+    classifier: PyTorchClassifier, x: NDArray[np.float32], batch_size: int, random_state: int = 0
+) -> NDArray[np.float32]:
     """The classifier's outputs in evaluation mode, everything left as found.
 
     :param classifier: ART classifier.
     :param x: Raw inputs `(n, *input_shape)`.
     :param batch_size: Samples through the network at once.
+    :param random_state: Seed, for a model that draws when it predicts; an attack of the same seed sees other draws.
     """
-    with evaluating(classifier.model), torch.random.fork_rng(devices=[]):  # a loader draws from the global generator
+    with evaluating(classifier.model), isolated_randomness(random_state ^ PREDICTION, classifier.device):
         out: NDArray[np.float32] = classifier.predict(x, batch_size=batch_size)
     return out
 
 
 def accuracy(
-    classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64], *, batch_size: int = 128
+    classifier: PyTorchClassifier,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    *,
+    batch_size: int = 128,
+    random_state: int = 0,
 ) -> Accuracy:
     """Accuracy on inputs as they are.
 
@@ -62,12 +71,14 @@ def accuracy(
     :param x: Inputs `(n, *input_shape)`.
     :param y: Index labels `(n,)`.
     :param batch_size: Samples through the network at once.
+    :param random_state: Seed, for a model that draws when it predicts.
     :raises TypeError: If `classifier` is not an ART `PyTorchClassifier`.
-    :raises ValueError: If a shape, a label or `batch_size` breaks its rule.
+    :raises ValueError: If a shape, a label, `batch_size` or `random_state` breaks its rule.
     """
     check("batch_size", batch_size, integer(1))
+    check("random_state", random_state, SEED)
     labels = _labels(classifier, x, y)
-    return Accuracy.of(outputs(classifier, x, batch_size).argmax(1) == labels)
+    return Accuracy.of(outputs(classifier, x, batch_size, random_state).argmax(1) == labels)
 
 
 def attacked_accuracy(
@@ -84,8 +95,8 @@ def attacked_accuracy(
     :param attack: Untargeted attack on that classifier; its settings are left as found.
     :param x: Inputs `(n, *input_shape)`.
     :param y: Index labels `(n,)`.
-    :param random_state: Seed of the attack's random starts. ART draws them from the global generators, which are put
-        back afterwards.
+    :param random_state: Seed of the attack's random starts, which ART draws from the global generators, and of
+        :func:`accuracy`. The generators are put back afterwards.
     :raises TypeError: If `classifier` or `attack` is of another kind.
     :raises ValueError: If a shape or a label breaks its rule.
     """
@@ -93,7 +104,7 @@ def attacked_accuracy(
     if not isinstance(attack, EvasionAttack):
         raise TypeError(f"`attack` must be an ART EvasionAttack, got {type(attack).__name__}.")
     with undisturbed(classifier, random_state), unchanged(attack):
-        return accuracy(classifier, attack.generate(x, y), y)
+        return accuracy(classifier, attack.generate(x, y), y, random_state=random_state)
 
 
 def _labels(classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:

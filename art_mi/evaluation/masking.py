@@ -22,7 +22,7 @@ from scipy.stats import binomtest
 from art_mi.evaluation.accuracy import undisturbed
 from art_mi.evaluation.attacks import no_square, pgd, square
 from art_mi.evaluation.target import Target
-from art_mi.representations import differing
+from art_mi.gradients import differing
 from art_mi.results import Accuracy, Check, Flag
 
 MOST_SAMPLES = 1000

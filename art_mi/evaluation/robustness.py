@@ -23,7 +23,7 @@ from art_mi.evaluation.masking import Correct, planned_checks
 from art_mi.evaluation.target import Target, own_ball
 from art_mi.finished import Finished, fingerprint
 from art_mi.results import Accuracy, AttackedAccuracy, Check, RobustnessResult
-from art_mi.rules import BOOLEAN, POSITIVE, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, POSITIVE, SEED, check, integer, one_of, or_none
 from art_mi.threat import NormBall
 
 RESERVED = ("clean", "worst in the ball")  # names of other rows
@@ -85,6 +85,7 @@ def evaluate_robustness(
     check("checks", checks, BOOLEAN)
     check("verbose", verbose, BOOLEAN)
     check("eps_l2", eps_l2, or_none(POSITIVE))
+    check("random_state", random_state, SEED)
     target = _target(classifier, x, y, _ball(classifier, norm, eps), batch_size, random_state)
     clean = _clean(target)
     in_l2 = 0.3 * eps * math.sqrt(math.prod(target.x.shape[1:])) if eps_l2 is None else float(eps_l2)
@@ -137,7 +138,7 @@ def _target(
 
 def _clean(target: Target) -> Accuracy:
     """Clean accuracy of a classifier that attacks can make sense of."""
-    logits = outputs(target.classifier, target.x, target.batch_size)
+    logits = outputs(target.classifier, target.x, target.batch_size, target.random_state)
     nb_classes = target.classifier.nb_classes
     if logits.ndim != 2 or logits.shape[1] != nb_classes or nb_classes < 2:
         raise ValueError(

@@ -46,7 +46,8 @@ class Target:
 
         :param x: Shape of `self.x`.
         """
-        right: NDArray[np.bool_] = outputs(self.classifier, x, self.batch_size).argmax(1) == self.y
+        logits = outputs(self.classifier, x, self.batch_size, self.random_state)
+        right: NDArray[np.bool_] = logits.argmax(1) == self.y
         return right
 
     def every(self, step: int) -> Target:

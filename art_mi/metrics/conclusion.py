@@ -25,8 +25,8 @@ def conclude(
     :param robust_accuracy: Accuracy in [0, 1] measured elsewhere, to hold against the ceiling.
     """
     ceilings = _ceilings(measured, census, problem.classifier.nb_classes)
-    flags = {*measured.vulnerability.flags, *census.probe.flags}
-    slack = 3 * math.sqrt(0.25 / census.probe.nb_samples)
+    flags = {*measured.vulnerability.flags, *census.gradients.flags}
+    slack = 3 * math.sqrt(0.25 / census.gradients.nb_samples)
     accuracies = [a for a in (measured.measured_accuracy, robust_accuracy) if a is not None]
     # The published form holds for uniform labels only, and a critic's label information errs downward.
     sound = [v for name, v in ceilings.items() if name == "exact" or (name, method) in SOUND]
@@ -45,7 +45,7 @@ def conclude(
         flags=tuple(flag for flag in Flag if flag in flags),
         settings={
             **problem.settings(),
-            "blind_fraction": census.probe.blind / census.probe.nb_samples,
+            "blind_fraction": census.gradients.blind / census.gradients.nb_samples,
             **measured.settings,
         },
         measured_accuracy=measured.measured_accuracy,

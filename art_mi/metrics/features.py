@@ -15,10 +15,11 @@ from torch import Tensor
 
 from art_mi.channels import draw_noise, gaussian_ratios, overall_std, upper_bound
 from art_mi.finished import Finished, fingerprint
+from art_mi.gradients import check_gradients
 from art_mi.metrics import noisy
 from art_mi.metrics.measurement import Problem, constant, difference
 from art_mi.metrics.worst_case_mi import WorstCaseMIEstimator
-from art_mi.representations import in_batches, probe, watching
+from art_mi.representations import in_batches, watching
 from art_mi.results import FeatureProfile, Flag, MIEstimate, UnitVulnerability
 from art_mi.rules import POSITIVE, check, integer
 
@@ -176,7 +177,7 @@ def _vulnerability(problem: Problem, unit: int, z: Tensor, moved: Tensor | None,
         def at_unit(x: Tensor) -> Tensor:
             return problem.represent(x)[:, [unit]]
 
-        raised = probe(at_unit, problem.x, problem.ball, problem.batch_size, problem.random_state).flags
+        raised = check_gradients(at_unit, problem.x, problem.ball, problem.batch_size, problem.random_state).flags
         worst, drop = _flagged(worst, raised), _flagged(drop, raised)
     return UnitVulnerability(unit, normal, worst, drop)
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from art_mi.channels import Moments
+from art_mi.gradients import GradientCheck, check_gradients
 from art_mi.metrics.measurement import Problem
-from art_mi.representations import Probe, check_finite, in_batches, probe
+from art_mi.representations import check_finite, in_batches
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class Census:
     """What is counted over all samples before any is moved; counts over parts of them add up.
 
     :param label_counts: How many are of each class, where labels were given.
-    :param probe: How many there are, and on how many an attack can be believed.
+    :param gradients: How many there are, and on how many an attack can be believed.
     """
 
     label_counts: NDArray[np.int64] | None
-    probe: Probe
+    gradients: GradientCheck
 
     @classmethod
     def of(cls, problem: Problem) -> Census:
@@ -35,13 +36,14 @@ class Census:
         counts = None
         if problem.y is not None:
             counts = problem.y.bincount(minlength=problem.classifier.nb_classes).cpu().numpy()
-        return cls(counts, probe(problem.represent, problem.x, problem.ball, problem.batch_size, problem.random_state))
+        p = problem
+        return cls(counts, check_gradients(p.represent, p.x, p.ball, p.batch_size, p.random_state))
 
     def __add__(self, other: Census) -> Census:
         counts = None
         if self.label_counts is not None and other.label_counts is not None:
             counts = self.label_counts + other.label_counts
-        return Census(counts, self.probe + other.probe)
+        return Census(counts, self.gradients + other.gradients)
 
 
 @dataclass(frozen=True)

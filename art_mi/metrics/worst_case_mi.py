@@ -24,9 +24,10 @@ from art_mi.metrics import chunks, critic, noisy, quantised
 from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.measurement import Measurement, Problem, constant
 from art_mi.metrics.survey import Survey, survey
+from art_mi.randomness import shifted
 from art_mi.representations import check_representation, in_batches, named_layer, representation
 from art_mi.results import UNITS, RepresentationVulnerability
-from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, PROPORTION, check, integer, one_of, or_none
+from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, PROPORTION, SEED, check, integer, one_of, or_none
 from art_mi.threat import NormBall
 
 CEILING = "a constant representation tells nothing of the label, on no inputs of these"
@@ -158,7 +159,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             None if robust_accuracy is None else float(check("robust_accuracy", robust_accuracy, PROPORTION))
         )
         self.unit = check("unit", unit, one_of(UNITS))
-        self.random_state = int(check("random_state", random_state, integer(0)))
+        self.random_state = int(check("random_state", random_state, SEED))
         self.verbose = verbose
 
     def evaluate(self, classifier: PyTorchClassifier, x: Any, y: Any = None) -> RepresentationVulnerability:
@@ -234,7 +235,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
                         max_iter=self.max_iter,
                         num_random_init=self.num_random_init,
                         batch_size=self.batch_size,
-                        random_state=self.random_state + 2 * number,  # readings use the next one
+                        random_state=shifted(self.random_state, 2 * number),  # readings use the next one
                         verbose=self.verbose,
                     )
 
@@ -256,7 +257,7 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
 
     def _constant(self, found: Survey) -> list[Measurement]:
         """A representation that is the same for all samples carries 0 nats at any noise level."""
-        none = constant("constant representation", found.census.probe.nb_samples, self.random_state)
+        none = constant("constant representation", found.census.gradients.nb_samples, self.random_state)
         label = None if found.problem.y is None else 0.0
         noises = [{"noise": self.noise, "noise_std": level, "noise_std_absolute": 0.0} for level in self.noise_std]
         return [

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from art_mi import bridge
-from art_mi.rules import BOOLEAN, check, integer, one_of
+from art_mi.rules import BOOLEAN, SEED, check, integer, one_of
 from art_mi.trainers import crafting, processes
 from art_mi.trainers.batches import ArrayBatches, Batches, GeneratorBatches, LoaderBatches
 from art_mi.trainers.crafting import Target
@@ -101,7 +101,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         check("precision", precision, one_of(PRECISIONS))
         for name, value in (("channels_last", channels_last), ("compiled", compiled), ("verbose", verbose)):
             check(name, value, BOOLEAN)
-        check("random_state", random_state, integer(0))
+        check("random_state", random_state, SEED)
         if fabric is not None:
             check_fabric(fabric, classifier.device)
             if precision != PRECISIONS[0]:

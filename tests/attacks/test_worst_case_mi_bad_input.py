@@ -64,7 +64,7 @@ def attack(art: PyTorchClassifier | None = None, **options: Any) -> WorstCaseMIA
         ("num_random_init", -1, ValueError, "an integer of at least 0, got -1"),
         ("detach_input", 1, ValueError, "True or False, got 1"),
         ("batch_size", 1, ValueError, "an integer of at least 2, got 1"),
-        ("random_state", -1, ValueError, "None or an integer of at least 0, got -1"),
+        ("random_state", -1, ValueError, "None or an integer from 0 to 4294967295, got -1"),
         ("verbose", 1, ValueError, "True or False, got 1"),
         ("targeted", True, ValueError, "False, got True"),
     ],

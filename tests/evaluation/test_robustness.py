@@ -164,6 +164,39 @@ def test_a_result_does_not_depend_on_which_other_attacks_ran(toy: Any) -> None:
     assert np.array_equal(alone.attacks["PGD-20"].accuracy.correct, after.attacks["PGD-20"].accuracy.correct)
 
 
+class Noisy(nn.Module):
+    """Scores of noisy inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Linear(36, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.scores((x + 0.5 * torch.randn_like(x)).flatten(1))
+        return out
+
+
+def test_a_model_that_draws_when_it_predicts_is_evaluated_alike_by_seed(toy: Any) -> None:
+    art = toy.classifier(Noisy())
+    torch.manual_seed(1)
+    first = evaluated(toy, art, attacks=("PGD-20",), random_state=0)
+    torch.manual_seed(2)
+    second, other = (evaluated(toy, art, attacks=("PGD-20",), random_state=seed) for seed in (0, 1))
+    for one, two, is_equal in ((first, second, True), (first, other, False)):
+        assert np.array_equal(one.clean.correct, two.clean.correct) is is_equal
+        assert np.array_equal(one.worst_case.correct, two.worst_case.correct) is is_equal
+
+
+def test_an_attack_does_not_know_the_draws_of_the_prediction(toy: Any) -> None:
+    seen: list[list[float]] = []
+    art = toy.classifier(Noisy())
+    art.model.register_forward_pre_hook(lambda module, args: seen.append(torch.randn(3).tolist()))
+    evaluated(toy, art, attacks=("FGSM",), checks=False)
+    assert len(seen) >= 3
+    assert seen[0] == seen[-1]  # clean and perturbed
+    assert seen[0] not in seen[1:-1]
+
+
 # --- everything stays as it was ---
 
 

@@ -32,7 +32,7 @@ N = 120
 V, T = ValueError, TypeError
 POSITIVE, NON_NEGATIVE = "be a positive number", "be a non-negative number"
 ONE, NONE_OR_ONE = "be an integer of at least 1", "be None or an integer of at least 1"
-SEED, WIDE_SEED = "be an integer of at least 0", "be an integer from 0 to 2**32 - 1"
+COUNT, SEED = "be an integer of at least 0", f"be an integer from 0 to {2**32 - 1}"
 BOOL, NORM, UNKNOWN = "be True or False", "be inf, 2 or 1", "name a module of the model"
 SQUARE, MATRIX = "be square with at least 2 rows", "be of shape (n, n), or of some samples (m, n)"
 CLASSIFIER, RECORDS = "be an ART PyTorchClassifier", "hold at least one model"
@@ -218,7 +218,7 @@ CALLS: list[tuple[Any, ...]] = [
     ("estimation.fit_critic", "split", None, T, "be a Split", Shown("NoneType")),
     *every(
         "estimation.fit_critic estimation.estimate_mutual_information",
-        ("max_steps", -1, V, SEED),
+        ("max_steps", -1, V, COUNT),
         ("batch_size", 1, V, "be an integer of at least 2"),
         ("lr", 0, V, POSITIVE),
         ("lr", "fast", V, POSITIVE),
@@ -327,11 +327,11 @@ CALLS: list[tuple[Any, ...]] = [
     ("models.from_robustbench", "optimizer", 3, T, "make an optimizer of parameters", Shown("int")),
     ("models.from_robustbench", "device_type", "tpu", V, "be one of 'cpu', 'gpu'"),
     ("attacks.falling", "eps", -1, V, NON_NEGATIVE),
-    ("attacks.falling", "max_iter", 1.5, V, SEED),
+    ("attacks.falling", "max_iter", 1.5, V, COUNT),
     ("attacks.best_of", "candidates", [], V, "hold at least one tensor", Shown("none")),
     ("attacks.ascend", "ball", 0.1, T, "be a NormBall", Shown("float")),
     ("attacks.ascend", "eps_step", "a", V, POSITIVE),
-    ("attacks.ascend", "max_iter", -1, V, SEED),
+    ("attacks.ascend", "max_iter", -1, V, COUNT),
     ("attacks.ascend", "start", torch.zeros(2, 4), V, f"have the shape ({N}, 4) of `x`"),
     *every(
         ATTACKS,
@@ -340,10 +340,10 @@ CALLS: list[tuple[Any, ...]] = [
         ("eps", -1, V, NON_NEGATIVE),
         ("eps", "a", V, NON_NEGATIVE),
         ("eps_step", 0, V, ""),
-        ("max_iter", 1.5, V, SEED),
-        ("num_random_init", -1, V, SEED),
+        ("max_iter", 1.5, V, COUNT),
+        ("num_random_init", -1, V, COUNT),
         ("batch_size", 0, V, ""),
-        ("random_state", -1, V, "be None or an integer of at least 0"),
+        ("random_state", -1, V, "be None or an integer from 0 to 4294967295"),
         ("verbose", 1, V, BOOL),
     ),
     ("attacks.LangevinMonteCarlo", "noise", "pink", V, "be one of 'gaussian', 'laplace'"),
@@ -381,12 +381,12 @@ CALLS: list[tuple[Any, ...]] = [
         ("y", Y + 1, V, "hold integers from 0 to 2", Shown("values from 1 to 3")),
     ),
     ("evaluation.attacked_accuracy", "attack", 3, T, "be an ART EvasionAttack", Shown("int")),
-    ("evaluation.attacked_accuracy", "random_state", -1, V, WIDE_SEED),
+    ("evaluation.attacked_accuracy", "random_state", -1, V, SEED),
     ("evaluation.standard_attacks", "classifier", 3, T, CLASSIFIER, Shown("int")),
     ("evaluation.standard_attacks", "eps", 0, V, POSITIVE),
     ("evaluation.standard_attacks", "batch_size", 0, V, ONE),
     ("evaluation.undisturbed", "classifier", 3, T, CLASSIFIER, Shown("int")),
-    ("evaluation.undisturbed", "random_state", -1, V, WIDE_SEED),
+    ("evaluation.undisturbed", "random_state", -1, V, SEED),
     *every(
         "evaluation.evaluate_robustness assessment.assess",
         ("classifier", 3, T, CLASSIFIER),
@@ -398,8 +398,8 @@ CALLS: list[tuple[Any, ...]] = [
         ("attacks", {"mine": 3}, T, "hold ART EvasionAttacks", Shown("int")),
         ("attacks", {"mine": TARGETED}, V, "be untargeted", Shown("a targeted")),
         ("checks", 1, V, BOOL),
-        ("random_state", -1, V, WIDE_SEED),
-        ("random_state", "a", V, WIDE_SEED),
+        ("random_state", -1, V, SEED),
+        ("random_state", "a", V, SEED),
         ("verbose", 1, V, BOOL),
         ("y", Y[:3], V, f"hold one label for each of the {N} samples"),
         ("y", None, V, ""),
@@ -463,7 +463,7 @@ CALLS: list[tuple[Any, ...]] = [
     ("metrics.layer_profile", "layers", "some", T, "be 'all' or a sequence of names"),
     ("metrics.layer_profile", "layers", 3, T, "be 'all' or a sequence of names"),
     ("metrics.layer_profile", "layers", [], V, "hold at least one name", Shown("none")),
-    ("metrics.layer_profile", "num_random_init", -1, V, SEED),
+    ("metrics.layer_profile", "num_random_init", -1, V, COUNT),
     ("metrics.layer_profile", "eps_step", 0, V, POSITIVE),
     ("metrics.feature_profile", "units", [9], V, "be distinct integers from 0 to 2", Shown("9")),
     ("metrics.feature_profile", "units", [], V, "be distinct integers from 0 to 2"),
@@ -472,7 +472,7 @@ CALLS: list[tuple[Any, ...]] = [
     ("metrics.vulnerability_curve", "eps", 0.1, T, "be a sequence of radii", Shown("float")),
     ("metrics.vulnerability_curve", "eps", [0.2, 0.1], V, "hold ascending radii"),
     ("metrics.vulnerability_curve", "eps", ["a"], V, NON_NEGATIVE, Shown("'a'")),
-    ("metrics.vulnerability_curve", "num_random_init", -1, V, SEED),
+    ("metrics.vulnerability_curve", "num_random_init", -1, V, COUNT),
     ("metrics.WorstCaseMIEstimator", "method", "mine", V, "be one of 'noisy', 'critic', 'quantised'"),
     ("metrics.WorstCaseMIEstimator", "noise", "pink", V, "be one of 'gaussian', 'uniform'"),
     ("metrics.WorstCaseMIEstimator", "noise_nats", 0, V, "be None or a positive number"),
@@ -533,7 +533,7 @@ CALLS: list[tuple[Any, ...]] = [
     ("trainers.MIMAETrainer", "symmetric", 1, V, BOOL),
     ("trainers.DALETrainer", "rho", -1, V, NON_NEGATIVE),
     ("trainers.DALETrainer", "dual_step", "run", V, "be one of 'epoch', 'batch'"),
-    ("trainers.DALETrainer", "dual_warmup", -1, V, SEED),
+    ("trainers.DALETrainer", "dual_warmup", -1, V, COUNT),
     ("trainers.DALETrainer", "robust_loss", "hinge", V, "be one of 'cross_entropy', 'kl'"),
     ("trainers.DALETrainer", "multiplier", -1, V, "be None or"),
     ("trainers.WorstCaseMITrainer", "layer", "none", V, UNKNOWN),
@@ -581,8 +581,6 @@ EXCUSED = {
     "distributions.vulnerability_problems": "takes nothing",
     "estimation.block_scores": "inner loop, on tensors of the estimate",
     "representations.layer_outputs": "calls a wrong name `layer`, as those that call it do",
-    "representations.differing": "inner loop, on tensors of the estimate",
-    "representations.probe": "inner loop, on tensors of the estimate",
     "representations.check_finite": "is a check itself",
     "representations.check_representation": "is a check itself",
     "representations.running": "takes any module",

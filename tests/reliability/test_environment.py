@@ -25,6 +25,7 @@ from art_mi.attacks import LangevinMonteCarlo, MarginAttack, WorstCaseMIAttack
 from art_mi.evaluation import evaluate_robustness
 from art_mi.randomness import random_states, restore_random_states
 from art_mi.trainers import MIMAETrainer
+from benchmarks.timing import torch_threads
 
 CPU = torch.device("cpu")
 FEATURES, CLASSES, SAMPLES = 5, 3, 120
@@ -171,16 +172,6 @@ def deterministic() -> Iterator[None]:
 
 
 @contextmanager
-def threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def seeds(seed: int) -> Iterator[None]:
     before = random_states(CPU)
     try:
@@ -206,9 +197,9 @@ def test_neither_reruns_nor_global_seeds_nor_deterministic_mode_change_a_number(
 
 @each_measure
 def test_one_thread_and_two_agree_within_rounding(measure: str, tally: Any) -> None:
-    with threads(1):
+    with torch_threads(1):
         expected = MEASURES[measure](samples(), labels())
-    with threads(2):
+    with torch_threads(2):
         found = MEASURES[measure](samples(), labels())
     for name, value in expected.items():
         np.testing.assert_allclose(np.asarray(found[name]), np.asarray(value), rtol=1e-4, atol=1e-5, err_msg=name)
