@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -19,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from art_mi.bridge import outputs
 from art_mi.evaluation.accuracy import undisturbed
 from art_mi.evaluation.attacks import no_square, pgd, square
 from art_mi.evaluation.target import Target
-from art_mi.gradients import differing
+from art_mi.gradients import GradientCheck, check_gradients, differing
 from art_mi.results import Accuracy, Check, Flag
 
 MOST_SAMPLES = 1000
@@ -47,8 +49,11 @@ def planned_checks(
     """
     step = -(-len(target.x) // MOST_SAMPLES)
     few = target.every(step)
+    slopes = lru_cache(lambda: _slopes(few))
     checks: dict[str, Callable[[], Check]] = {
         "same answer": lambda: same_answer(few),
+        "gradients": lambda: gradients(slopes()),
+        "moves": lambda: moves(slopes()),
         "large ball": lambda: large_ball(few),
     }
     left_out = {}
@@ -71,28 +76,59 @@ def planned_checks(
 
 
 def same_answer(target: Target) -> Check:
-    """The classifier answers the same inputs alike in two calls: all but a hundredth of them.
+    """The classifier answers the same inputs alike in a second call, in other company: all but a hundredth of them.
 
     An attack on one that draws at random follows single draws, and any accuracy is that of single draws.
 
     :param target: Classifier and samples.
     """
+    n = len(target.x)
+    order = np.random.default_rng(target.random_state).permutation(n)
     with undisturbed(target.classifier, target.random_state):
         first, second = (
-            torch.from_numpy(target.classifier.predict(target.x, batch_size=target.batch_size)) for _ in range(2)
+            torch.from_numpy(target.classifier.predict(x, batch_size=size))
+            for x, size in ((target.x, target.batch_size), (target.x[order], 2 * min(n, target.batch_size) // 3 + 1))
         )
-    changed, n = int(differing(first, second).sum()), len(first)
+    changed = int(differing(first[order], second).sum())
     return Check(
         changed <= MISSED * n, f"of {n} samples {changed} have other logits in a second call", Flag.RANDOM_OUTPUT
     )
 
 
+def gradients(found: GradientCheck) -> Check:
+    """A gradient of the logits reaches the inputs, and random points of their balls: of all but a hundredth of them.
+
+    :param found: What :func:`.check_gradients` found of the logits.
+    """
+    finding = f"of {found.nb_samples} samples {found.blind} have no gradient at the input or a random point of its ball"
+    return Check(Flag.ZERO_GRADIENT not in found.flags, finding, Flag.ZERO_GRADIENT)
+
+
+def moves(found: GradientCheck) -> Check:
+    """The logits move as their gradient foresees: small random moves, and no random ones across the ball far more.
+
+    :param found: What :func:`.check_gradients` found of the logits.
+    """
+    finding = (
+        f"of {found.foreseen + found.misled} small random moves the gradient foresees {found.foreseen}; random moves "
+        f"across the ball do far more than its own on {found.outdone} of {found.nb_samples} samples"
+    )
+    return Check(Flag.MISLEADING_GRADIENT not in found.flags, finding, Flag.MISLEADING_GRADIENT)
+
+
+def _slopes(target: Target) -> GradientCheck:
+    classifier, x = target.classifier, torch.from_numpy(target.x).to(target.classifier.device)
+    with undisturbed(classifier, target.random_state):
+        return check_gradients(partial(outputs, classifier), x, target.ball, target.batch_size, target.random_state)
+
+
 def large_ball(target: Target) -> Check:
-    """Accuracy falls to about chance where the ball reaches every image.
+    """Accuracy falls to about chance where the ball reaches every image: that of all, and that of each class.
 
     PGD with 50 steps of a quarter of the radius, from the inputs themselves: from random ones, which most classifiers
     get wrong anyway, it would pass without any gradient. Chance is the share of the most frequent label, and at least
-    that of one class in `nb_classes`; the check passes if the lower end of the 95 % interval is not above it.
+    that of one class in `nb_classes`; the check passes if the lower end of the 95 % interval is not above it. Of a
+    single class it is the latter, where more than one class was right at first.
 
     ART's steps in l_1 are far from the steepest: there this check speaks up on honest classifiers too, and rightly says
     that the attacks are weak.
@@ -116,7 +152,13 @@ def large_ball(target: Target) -> Check:
     passed = found.confidence_interval[0] <= chance
     reach = f"PGD-50 in a ball of radius {eps:g}, which reaches every image,"
     finding = f"{reach} leaves {_percent(found)}; chance is {chance:.1%}"
-    return Check(passed, finding, Flag.ABOVE_CHANCE)
+    known = np.unique(target.y[target.correct(target.x)])
+    by_class = {int(label): Accuracy.of(found.correct[target.y == label]) for label in known if len(known) > 1}
+    if by_class:
+        label, most = max(by_class.items(), key=lambda item: item[1].confidence_interval[0])
+        passed &= most.confidence_interval[0] <= 1 / target.classifier.nb_classes
+        finding += f"; of class {label} {_percent(most)}"
+    return Check(bool(passed), finding, Flag.ABOVE_CHANCE)
 
 
 def more_steps(correct: Mapping[str, Correct]) -> Check:

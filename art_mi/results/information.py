@@ -53,10 +53,10 @@ _MEANINGS = {
     "use more samples",
     Flag.NEGATIVE: "a lower bound below zero says nothing: information is at least 0",
     Flag.ZERO_GRADIENT: "the attack saw no gradient on some inputs: the worst case may be far worse than reported",
-    Flag.MISLEADING_GRADIENT: "small moves of the inputs do not change the representation as its gradient foresees: "
-    "the attack was led astray, and the worst case may be far worse than reported",
+    Flag.MISLEADING_GRADIENT: "moves of the inputs do not change the representation as its gradient foresees: the "
+    "attack was led astray, and the worst case may be far worse than reported",
     Flag.RANDOM_OUTPUT: "the model answers the same input differently from call to call, as with noise or dropout when "
-    "it predicts: attacks follow single draws, and bounds and accuracies are of single draws",
+    "it predicts, or in other company: attacks follow single answers, and bounds and accuracies are of these",
     Flag.CONTRADICTION: "a measured accuracy lies above the ceiling: the worst-case information is underestimated, "
     "or the ceiling and the accuracy speak of different representations",
     Flag.UNDERSAMPLED: "fewer than 1,000 report pairs, or a two-sided interval wider than 0.2 nat",

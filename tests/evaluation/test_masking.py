@@ -30,7 +30,7 @@ def evaluated(toy: Any, art: Any, **options: Any) -> RobustnessResult:
 def test_a_linear_classifier_raises_no_flag(toy: Any) -> None:
     found = evaluated(toy, toy.classifier())
     assert found.flags == ()
-    assert set(found.checks) == {"same answer", "large ball", "more steps", "noise", "black box"}
+    assert set(found.checks) == {"same answer", "gradients", "moves", "large ball", "more steps", "noise", "black box"}
     assert all(check.passed for check in found.checks.values())
     assert "leaves 0.0%" in found.checks["large ball"].finding
 
@@ -98,7 +98,7 @@ def test_a_classifier_of_vectors_without_a_box_is_checked_as_far_as_it_goes() ->
     x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
     found = evaluate_robustness(art, x, x[:, :3].argmax(1), eps=0.3, attacks=GRADIENTS, verbose=False)
     assert found.settings["left out"] == {"check black box": "it needs images and clip_values"}
-    assert set(found.checks) == {"same answer", "large ball", "more steps", "noise"}
+    assert set(found.checks) == {"same answer", "gradients", "moves", "large ball", "more steps", "noise"}
     assert found.flags == ()
 
 
