@@ -27,7 +27,8 @@ class Reached:
     """Which codes each sample was seen to take.
 
     Where codes have many bits an attack may meet a new one at nearly every step. Those of clean inputs are all kept,
-    of the others the 1,024 that most samples met: a code lowers the entropy by gathering samples.
+    of the others the 1,024 that most samples met: a code lowers the entropy by gathering samples, and one that a single
+    sample meets is of no use. `nb_left_out` counts how often one that several had met was left out.
 
     :param keys: Keys of the codes of clean inputs, shape `(K,)`.
     :param clean: Number of each sample's clean code, shape `(n,)`.
@@ -49,21 +50,17 @@ class Reached:
         samples = np.nonzero(first)[1]
         keys, which, counts = np.unique(met[first], return_inverse=True, return_counts=True)
         new = np.flatnonzero(~np.isin(keys, self.keys))
-        most = new[_largest(counts[new])]
-        self.nb_left_out += len(new) - len(most)
+        most = new[self._largest(counts[new])]
         self.keys = np.concatenate([self.keys, keys[most]])
         self.seen = np.pad(self.seen, ((0, 0), (0, len(most))))
         numbers = {key: number for number, key in enumerate(self.keys.tolist())}
         columns = np.array([numbers.get(key, -1) for key in keys.tolist()])[which]
         self.seen[samples[columns >= 0], columns[columns >= 0]] = True
-        self._drop()
+        others = self._largest(self.seen[:, self.nb_clean :].sum(axis=0))
+        kept = np.concatenate([np.arange(self.nb_clean), self.nb_clean + np.sort(others)])
+        self.keys, self.seen = self.keys[kept], self.seen[:, kept]
 
-    def _drop(self) -> None:
-        kept = _largest(self.seen[:, self.nb_clean :].sum(axis=0))
-        columns = np.concatenate([np.arange(self.nb_clean), self.nb_clean + np.sort(kept)])
-        self.nb_left_out += len(self.keys) - len(columns)
-        self.keys, self.seen = self.keys[columns], self.seen[:, columns]
-
-
-def _largest(counts: NDArray[np.intp]) -> NDArray[np.intp]:
-    return np.argsort(-counts, kind="stable")[:MOST_MET]
+    def _largest(self, counts: NDArray[np.intp]) -> NDArray[np.intp]:
+        order = np.argsort(-counts, kind="stable")
+        self.nb_left_out += int((counts[order[MOST_MET:]] > 1).sum())
+        return order[:MOST_MET]
