@@ -39,7 +39,7 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
 
     :param problem: What to measure.
     :param codes: `"argmax"`, `"sign"` (sgn(0) = +1), or a callable from representations `(n, d)` to integer codes
-        `(n,)` or `(n, k)`.
+        `(n,)` or `(n, k)` that are convex regions.
     :param max_codes: Most codes that are attacked for, the most frequent ones.
     :raises ValueError: If the representation has one code only.
     """
