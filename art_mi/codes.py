@@ -50,7 +50,8 @@ def minimum_entropy_cover(reachable: NDArray[np.bool_], *, exact_up_to: int = 12
     An optimal assignment takes the codes in some order and gives each all samples still free that reach it, because
     moving mass from a lighter to a heavier code lowers the entropy. Over up to `exact_up_to` codes dynamic programming
     over the sets of codes already taken finds the best order. Beyond, the greedy order (largest first) is within 1 nat
-    of it (Cardinal, Fiorini, Joret 2008, "Tight results on minimum entropy set cover").
+    of it (Cardinal, Fiorini, Joret 2008, "Tight results on minimum entropy set cover"). Codes all of whose samples
+    reach a common other one are not counted: joining two codes lowers the entropy.
 
     :param reachable: Which codes each sample can reach, shape `(n, K)`; every row holds at least one True.
     :param exact_up_to: Most codes for the exact search, whose cost is 2^K K.
@@ -59,16 +60,27 @@ def minimum_entropy_cover(reachable: NDArray[np.bool_], *, exact_up_to: int = 12
     reachable = np.asarray(reachable, dtype=bool)
     if not reachable.any(axis=1).all():
         raise ValueError("`reachable` must hold a code for every sample, got a row without any.")
-    n, k = reachable.shape
-    order = _best_order(reachable) if k <= exact_up_to else _greedy_order(reachable)
-    assignment = np.asarray(order)[reachable[:, order].argmax(axis=1)]
-    achieved = entropy(np.bincount(assignment, minlength=k))
+    needed = _needed(reachable)
+    n, k = len(reachable), len(needed)
+    best_order = _best_order if k <= exact_up_to else _greedy_order
+    order = needed[best_order(reachable[:, needed])]
+    assignment = order[reachable[:, order].argmax(axis=1)]
+    achieved = entropy(np.bincount(assignment))
     if k <= exact_up_to:
         return Cover(assignment, achieved, achieved)
     # No code holds more samples than reach it, so a sample's -log p is at least that of its most reached code.
     most = (reachable * reachable.sum(axis=0)).max(axis=1)
     floor = float(-np.log(most / n).mean())
     return Cover(assignment, achieved, min(achieved, max(0.0, achieved - 1.0, floor)))
+
+
+def _needed(reachable: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Numbers of the codes whose samples do not all reach another one; of codes with equal samples the first."""
+    sizes = reachable.sum(axis=0)
+    needed = np.ones(len(sizes), dtype=bool)
+    for code in np.lexsort((-np.arange(len(sizes)), sizes)):
+        needed[code] = reachable[np.ix_(reachable[:, code], needed)].all(axis=0).sum() == 1  # itself
+    return np.flatnonzero(needed)
 
 
 def _greedy_order(reachable: NDArray[np.bool_]) -> list[int]:

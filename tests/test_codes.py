@@ -123,3 +123,13 @@ def test_a_sample_without_any_code_is_refused() -> None:
     reachable[1] = False
     with pytest.raises(ValueError, match="`reachable` must hold a code for every sample"):
         minimum_entropy_cover(reachable)
+
+
+def test_codes_that_another_one_includes_are_not_counted() -> None:
+    """Of fifteen codes three are needed, few enough for the exact search; of two alike the first is taken."""
+    needed = hypercube(2, 1)[:, :3]
+    included = needed[:, :, None] & np.random.default_rng(0).integers(0, 2, (4, 1, 4)).astype(bool)
+    cover = minimum_entropy_cover(np.hstack([needed, included.reshape(4, 12)]))
+    assert cover.lower == cover.entropy == pytest.approx(least_entropy(needed))
+    assert set(cover.assignment) <= {0, 1, 2}
+    assert_valid(cover.assignment, cover.entropy, needed)

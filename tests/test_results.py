@@ -135,6 +135,12 @@ def test_the_text_of_an_estimate_gives_value_unit_interval_and_flags() -> None:
     assert "bits" in str(estimate().in_unit("bits"))
 
 
+def test_sides_are_written_as_far_as_there_are_any() -> None:
+    assert ", between 1.0000 and 2.0000 (" in str(estimate(lower=1.0, upper=2.0))
+    assert ", at least 1.0000 (" in str(estimate(lower=1.0))
+    assert "1.4500] (" in str(estimate())
+
+
 def test_the_text_of_a_result_gives_everything_needed_to_judge_it() -> None:
     text = str(vulnerability())
     for part in (

@@ -179,33 +179,33 @@ def difference(
     :param worst: J2; `normal` itself where no perturbation was worse, which makes the vulnerability exactly 0.
     :param bias: Direction of every known bias, in words.
     :param attacked: Whether there was room for a perturbation. If so, a vulnerability of 0 is what the attack failed to
-        raise, and without limit above where the information is cut off at the most the samples can show.
+        raise: it has no upper side, and no limit above where the information is near the most the samples can show.
     :param undercounted: By how many nats `normal` is low for counting few samples; `worst` is low by less.
     """
-    unbounded = attacked and Flag.SATURATED in normal.flags and normal.lower is None
+    value, replicates = normal.value - worst.value, normal.replicates - worst.replicates
+    interval = percentile_interval(replicates)
+    lower: float | None = None
+    upper: float | None = None
     if worst is normal:
-        replicates = np.zeros_like(normal.replicates)
-        sides = (None, None) if normal.lower is None else (0.0, 0.0)
+        if normal.lower is not None:
+            lower, upper = 0.0, None if attacked else 0.0
         interval = (0.0, 0.0)
         bias = "low: no perturbation found was worse than none" if attacked else "none: nothing may move"
-    elif normal.lower is None or normal.upper is None or worst.lower is None or worst.upper is None:
-        replicates = normal.replicates - worst.replicates
-        sides, interval = (None, None), percentile_interval(replicates)
-    else:
-        replicates = normal.replicates - worst.replicates
-        low, high = percentile_interval(replicates)
-        sides = (normal.lower - worst.upper, normal.upper - worst.lower)
-        # The replicates are those of the lower bounds; the gaps between the bounds widen the interval on either side.
-        interval = (low - (worst.upper - worst.lower), high + (normal.upper - normal.lower) + undercounted)
+    elif not (normal.lower is None or normal.upper is None or worst.lower is None or worst.upper is None):
+        lower, upper = normal.lower - worst.upper, normal.upper - worst.lower
+        # Replicates are those of the value: an end of the interval lies beyond its side as far as beyond the value
+        interval = (interval[0] - (value - lower), interval[1] + (upper - value) + undercounted)
+    if attacked and Flag.SATURATED in normal.flags and (worst is normal or normal.lower is None):
+        interval = (interval[0], math.inf)
     return MIEstimate(
-        value=normal.value - worst.value,
-        confidence_interval=(interval[0], math.inf if unbounded else interval[1]),
+        value=value,
+        confidence_interval=interval,
         estimator=f"difference of {normal.estimator} estimates",
         bias=bias,
         nb_samples=normal.nb_samples,
         random_state=normal.random_state,
-        lower=sides[0],
-        upper=sides[1],
+        lower=lower,
+        upper=upper,
         flags=tuple(flag for flag in Flag if flag in normal.flags or flag in worst.flags),
         replicates=replicates,
     )

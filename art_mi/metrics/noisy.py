@@ -249,11 +249,11 @@ def estimate(problem: Problem, reading: ChannelReading) -> MIEstimate:
     :param reading: What was read.
     """
     n = len(reading.lower_influence)
-    finite = math.isfinite(reading.upper)
-    replicates, above = (
-        bootstrap(value, influence, random_state=problem.random_state)
-        for value, influence in ((reading.lower, reading.lower_influence), (reading.upper, reading.upper_influence))
-    )
+    replicates = bootstrap(reading.lower, reading.lower_influence, random_state=problem.random_state)
+    high = math.inf
+    if math.isfinite(reading.upper):
+        above = bootstrap(reading.upper, reading.upper_influence, random_state=problem.random_state)
+        high = percentile_interval(above)[1]
     flags = []
     if reading.lower > 0.8 * reading.ceiling:
         flags.append(Flag.SATURATED)
@@ -261,7 +261,7 @@ def estimate(problem: Problem, reading: ChannelReading) -> MIEstimate:
         flags.append(Flag.UNDERSAMPLED)
     return MIEstimate(
         value=reading.lower,
-        confidence_interval=(percentile_interval(replicates)[0], percentile_interval(above)[1] if finite else math.inf),
+        confidence_interval=(percentile_interval(replicates)[0], high),
         estimator="noisy channel",
         bias="between its lower and its upper bound for these inputs, in expectation over the noise",
         nb_samples=n,

@@ -19,13 +19,15 @@ from torch import Tensor
 from art_mi.codes import Cover, entropy, miller_madow, minimum_entropy_cover
 from art_mi.intervals import bootstrap, percentile_interval
 from art_mi.metrics.measurement import ENOUGH_PAIRS, Measurement, Problem, difference
+from art_mi.metrics.reached import Reached, keys_of
 from art_mi.representations import in_batches
 from art_mi.results import Flag, MIEstimate
 
 Codes = str | Callable[[Tensor], Any]
-Target = Callable[[Tensor, int], Tensor]
+Aim = Callable[[Tensor], Tensor]
 
-BIAS = "low where the attack misses codes; its two sides hold for the codes reached"
+SIDES = "its two sides hold for the codes that were counted"
+BIAS = f"low where the attack misses codes; {SIDES}"
 CEILING = (
     "no classifier on the codes is more accurate on these perturbed inputs; a better attack could only lower it "
     "(counted on the samples)"
@@ -37,7 +39,7 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
 
     :param problem: What to measure.
     :param codes: `"argmax"`, `"sign"` (sgn(0) = +1), or a callable from representations `(n, d)` to integer codes
-        `(n,)` or `(n, k)`.
+        `(n,)` or `(n, k)` that are convex regions.
     :param max_codes: Most codes that are attacked for, the most frequent ones.
     :raises ValueError: If the representation has one code only.
     """
@@ -48,12 +50,12 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
     if len(table) < 2:
         raise ValueError("`codes` must take at least two values on `x`, got one: try other codes.")
     assigned = clean.cpu().numpy()
+    aims = _aims(codes, z, table, clean, counts)[:max_codes]
+    reached = Reached(keys_of(table).cpu().numpy(), assigned)
     normal = worst = _estimate(problem, assigned, entropy(counts.cpu().numpy()), None)
     if problem.ball.eps > 0:
-        wanted = counts.argsort(descending=True, stable=True)[:max_codes].tolist()
-        cover = minimum_entropy_cover(
-            _reachable(problem, encode, table, clean, wanted, _target(codes, z, table, clean))
-        )
+        _reach(problem, encode, aims, reached)
+        cover = minimum_entropy_cover(reached.seen)
         if cover.entropy < normal.value:
             assigned = cover.assignment
             worst = _estimate(problem, assigned, cover.entropy, cover)
@@ -62,7 +64,7 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
         y = problem.y.cpu().numpy()
         label = _information(assigned, y)
         if codes == "argmax" and problem.layer is None:
-            accuracy = float((table[:, 0].cpu().numpy()[assigned] == y).mean())
+            accuracy = float((reached.keys[assigned] == y).mean())
     return Measurement(
         normal=normal,
         worst_case=worst,
@@ -80,7 +82,9 @@ def measure(problem: Problem, codes: Codes, max_codes: int) -> Measurement:
         settings={
             "codes": codes if isinstance(codes, str) else repr(codes),
             "nb_codes": len(table),
-            "nb_codes_attacked_for": min(max_codes, len(table)),
+            "nb_codes_attacked_for": len(aims),
+            "nb_codes_met": len(reached.keys) - len(table),
+            "nb_codes_left_out": reached.nb_left_out,
         },
     )
 
@@ -103,62 +107,54 @@ def _rows(code: Callable[[Tensor], Any], z: Tensor) -> Tensor:
     return values.view(len(z), -1)
 
 
-def _target(codes: Codes, z: Tensor, table: Tensor, clean: Tensor) -> Target:
-    """An objective a sample that is high where its code is the wanted row of `table`."""
+def _aims(codes: Codes, z: Tensor, table: Tensor, clean: Tensor, counts: Tensor) -> list[Aim]:
+    """For each code an objective a sample that is high where its code is this one; the most frequent codes first.
+
+    Of `"argmax"` the codes of no clean input follow, those with the largest mean output first.
+    """
     if codes == "argmax":
-
-        def margin(z_adv: Tensor, wanted: int) -> Tensor:
-            column = int(table[wanted, 0])
-            others = torch.cat([z_adv[:, :column], z_adv[:, column + 1 :]], dim=1)
-            return z_adv[:, column] - others.amax(1)
-
-        return margin
+        near = z.mean(0).argsort(descending=True)
+        often = _argmax(z).bincount(minlength=z.shape[1])[near]
+        return [partial(_margin, column=c) for c in near[often.argsort(descending=True, stable=True)].tolist()]
+    frequent = counts.argsort(descending=True, stable=True)
     if codes == "sign":
-        signs = 2.0 * table.to(z.dtype) - 1.0
         within = 1e-3 * z.abs().mean(0)  # just across: zero itself counts as +1
-
-        def hinge(z_adv: Tensor, wanted: int) -> Tensor:
-            return -(within - signs[wanted] * z_adv).clamp_min(0).sum(1)
-
-        return hinge
+        return [partial(_hinge, signs=signs, within=within) for signs in 2.0 * table[frequent].to(z.dtype) - 1.0]
     members = torch.nn.functional.one_hot(clean, len(table)).to(z.dtype)
     centres = members.T @ z / members.sum(0)[:, None]
-    return lambda z_adv, wanted: -(z_adv - centres[wanted]).square().sum(1)
+    return [partial(_nearness, centre=centre) for centre in centres[frequent]]
 
 
-def _reachable(
-    problem: Problem,
-    encode: Callable[[Tensor], Tensor],
-    table: Tensor,
-    clean: Tensor,
-    wanted: list[int],
-    target: Target,
-) -> NDArray[np.bool_]:
-    """Codes seen at any step of one targeted attack a wanted code, the clean code included; shape `(n, K)`."""
+def _margin(z: Tensor, column: int) -> Tensor:
+    return z[:, column] - torch.cat([z[:, :column], z[:, column + 1 :]], dim=1).amax(1)
+
+
+def _hinge(z: Tensor, signs: Tensor, within: Tensor) -> Tensor:
+    return -(within - signs * z).clamp_min(0).sum(1)
+
+
+def _nearness(z: Tensor, centre: Tensor) -> Tensor:
+    return -(z - centre).square().sum(1)
+
+
+def _reach(problem: Problem, encode: Callable[[Tensor], Tensor], aims: list[Aim], reached: Reached) -> None:
+    """Count the codes seen at any step of one targeted attack an aim."""
     generator = problem.generator()
-    reached = torch.nn.functional.one_hot(clean, len(table)).bool()
-    for code in problem.progress(wanted, "codes within reach"):
-        start = 0
-        for part in problem.x.split(problem.batch_size):
-            seen = reached[start : start + len(part)]
+    for aim in problem.progress(aims, "codes within reach"):
+        parts = []
+        for x in problem.x.split(problem.batch_size):
+            met: list[Tensor] = []
 
-            def towards(x_adv: Tensor, seen: Tensor = seen, code: int = code) -> Tensor:
+            def towards(x_adv: Tensor, met: list[Tensor] = met, aim: Aim = aim) -> Tensor:
                 z_adv = problem.represent(x_adv)
-                _mark(seen, encode(z_adv.detach()), table)
-                return target(z_adv, code)
+                met.append(keys_of(encode(z_adv.detach())))
+                return aim(z_adv)
 
-            x_adv = problem.attack(towards, part, generator)
+            x_adv = problem.attack(towards, x, generator)
             with torch.no_grad():
-                _mark(seen, encode(problem.represent(x_adv)), table)
-            start += len(part)
-    return reached.cpu().numpy()
-
-
-def _mark(seen: Tensor, codes: Tensor, table: Tensor) -> None:
-    same = torch.ones(len(codes), len(table), dtype=torch.bool, device=codes.device)
-    for code, known in zip(codes.T, table.T, strict=True):
-        same &= code[:, None] == known[None, :]
-    seen |= same
+                met.append(keys_of(encode(problem.represent(x_adv))))
+            parts.append(torch.stack(met))
+        reached.add(torch.cat(parts, dim=1).cpu().numpy())
 
 
 def _information(codes: NDArray[np.intp], y: NDArray[np.int64]) -> float:
@@ -174,6 +170,7 @@ def _estimate(problem: Problem, codes: NDArray[np.intp], value: float, cover: Co
     influence = -np.log(counts[codes] / n) - value
     replicates = bootstrap(value, influence, random_state=problem.random_state)
     low, high = percentile_interval(replicates)
+    lower = value if cover is None else cover.lower
     observed, undercounted = np.count_nonzero(counts), miller_madow(counts) - entropy(counts)
     flags = []
     if value > 0.8 * math.log(n):
@@ -182,14 +179,14 @@ def _estimate(problem: Problem, codes: NDArray[np.intp], value: float, cover: Co
         flags.append(Flag.UNDERSAMPLED)
     return MIEstimate(
         value=value,
-        confidence_interval=(min(value, low + undercounted), high + undercounted),
+        confidence_interval=(min(lower, low - (value - lower) + undercounted), high + undercounted),
         estimator="entropy of codes",
         bias=f"exact on the samples; for their distribution low by about {undercounted:.2g} nats"
         if cover is None
-        else "on the samples, high where the attack misses codes; its two sides hold for the codes reached",
+        else f"on the samples, high where the attack misses codes; {SIDES}",
         nb_samples=n,
         random_state=problem.random_state,
-        lower=value if cover is None else cover.lower,
+        lower=lower,
         upper=value,
         ceiling=math.log(n),
         bounds={"miller_madow": miller_madow(counts)} if cover is None else {},

@@ -97,8 +97,9 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             beyond the class. Over networks of digits that ordered robustness no better than the default did.
         :param noise: `"gaussian"` or `"uniform"`, the noise of `"noisy"`.
         :param codes: Codes of `"quantised"`: `"argmax"`, `"sign"` or a callable from `(n, d)` to integers `(n,)` or
-            `(n, k)`.
-        :param max_codes: Most codes of `"quantised"` that samples are driven to, the most frequent ones.
+            `(n, k)`. Those of a callable should be convex regions: they are aimed at by their clean samples' centre.
+        :param max_codes: Most codes of `"quantised"` that samples are driven to, the most frequent ones and, of
+            `"argmax"`, then outputs that no clean input has as its largest. All that are met on the way count.
         :param attack_steps: Attack steps a training batch of `"critic"`.
         :param detach_input: Attack through the representation only, as the paper's published code does (`"critic"`).
         :param warm_start: Keep perturbations from batch to batch (`"critic"`).

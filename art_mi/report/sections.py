@@ -128,7 +128,9 @@ def _representation(title: str, result: RepresentationVulnerability) -> Section:
 
 
 def _estimate(label: str, estimate: MIEstimate) -> Row:
-    sides = [number(side) for side in (estimate.lower, estimate.upper) if side is not None]
+    sides = MISSING if estimate.lower is None else f"at least {number(estimate.lower)}"
+    if estimate.lower is not None and estimate.upper is not None:
+        sides = f"{number(estimate.lower)} to {number(estimate.upper)}"
     others = [f"{name} {number(value)} {estimate.unit}" for name, value in estimate.bounds.items()]
     if estimate.ceiling is not None:
         others.append(f"largest reportable value {number(estimate.ceiling)} {estimate.unit}")
@@ -137,7 +139,7 @@ def _estimate(label: str, estimate: MIEstimate) -> Row:
         *([f"Also: {', '.join(others)}."] if others else []),
         *map(str, estimate.flags),
     ]
-    return Row(label, (estimate_cell(estimate), Cell(" to ".join(sides) or MISSING)), notes)
+    return Row(label, (estimate_cell(estimate), Cell(sides)), notes)
 
 
 def _ceilings(result: RepresentationVulnerability) -> Table:

@@ -12,7 +12,10 @@ from art_mi.results import Flag, ModelRecord, RepresentationVulnerability, Robus
 
 COMPARABLE = ("norm", "eps", "eps_step", "max_iter", "num_random_init", "clip_values", "noise", "noise_std", "codes")
 OVERLAP = "The 95 % intervals overlap, so no order of {} is claimed"
-UNDERSTATING = {Flag.ZERO_GRADIENT, Flag.MISLEADING_GRADIENT, Flag.RANDOM_OUTPUT, Flag.CONTRADICTION}
+UNDERSTATING = {
+    *(Flag.SATURATED, Flag.ZERO_GRADIENT, Flag.MISLEADING_GRADIENT),
+    *(Flag.RANDOM_OUTPUT, Flag.CONTRADICTION),
+}
 
 Interval = tuple[float, float]
 

@@ -73,7 +73,7 @@ _MEANINGS = {
 class MIEstimate(Result):
     """An estimate of mutual information, or of a difference of two, with its interval and the direction of its bias.
 
-    :param value: The estimate. For a noisy channel it is the lower bound, for codes the entropy achieved.
+    :param value: The estimate. For a noisy channel it is the lower bound, for codes the entropy achieved, an upper one.
     :param confidence_interval: 95 % bootstrap interval over samples. It covers sampling error only, not the error of a
         critic or of an attack. Of a two-sided estimate it runs from the lower end of `lower` to the upper of `upper`.
     :param estimator: Name of the estimator.
@@ -82,7 +82,8 @@ class MIEstimate(Result):
     :param random_state: Seed the value can be repeated with.
     :param unit: `"nats"` or `"bits"`.
     :param lower: Lower bound where the estimator has two sides.
-    :param upper: Upper bound where the estimator has two sides.
+    :param upper: Upper bound where the estimator has two sides, None where nothing bounds it: a vulnerability of 0 that
+        an attack failed to raise has a lower one only.
     :param ceiling: Largest value the estimator can report on this many samples.
     :param bounds: Other estimates read on the same pairs, by name, in the same unit.
     :param flags: Reasons to distrust the value.
@@ -132,7 +133,9 @@ class MIEstimate(Result):
 
     def __str__(self) -> str:
         low, high = self.confidence_interval
-        sides = "" if self.lower is None else f", between {self.lower:.4f} and {self.upper:.4f}"
+        sides = "" if self.lower is None else f", at least {self.lower:.4f}"
+        if self.lower is not None and self.upper is not None:
+            sides = f", between {self.lower:.4f} and {self.upper:.4f}"
         flags = "" if not self.flags else f", flags: {', '.join(map(str, self.flags))}"
         return (
             f"{self.value:.4f} {self.unit}, 95 % interval [{low:.4f}, {high:.4f}]{sides} "

@@ -85,12 +85,19 @@ def test_three_models_are_ordered_only_where_their_intervals_are_apart():
     )
 
 
-@pytest.mark.parametrize("flag", [Flag.ZERO_GRADIENT, Flag.CONTRADICTION])
-def test_a_model_whose_attack_failed_is_never_the_less_vulnerable_one(flag):
+@pytest.mark.parametrize("flag", [Flag.ZERO_GRADIENT, Flag.CONTRADICTION, Flag.SATURATED])
+def test_a_model_of_which_too_little_is_known_is_never_the_less_vulnerable_one(flag):
     doubtful = replace(ROBUST, representation=replace(ROBUST.representation, flags=(flag,)))
     found = said(PLAIN, doubtful)
     assert found.startswith("Under the worst perturbations found, no order of vulnerability is claimed")
     assert "the flags of robust say that more may be lost" in found
+
+
+def test_a_model_whose_loss_has_no_limit_above_is_never_the_less_vulnerable_one():
+    assert said(PLAIN, represented("cut off", 0.0, 0.0, float("inf"))).startswith(
+        "Under the worst perturbations found, the 95 % intervals overlap, so no order of vulnerability is claimed: "
+        "plain loses 2.250 nats [2.125, 2.375], cut off loses 0.000 nats [0.000, \N{INFINITY}]"
+    )
 
 
 def test_a_model_with_masked_gradients_is_never_the_more_robust_one():
