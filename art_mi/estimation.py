@@ -106,7 +106,8 @@ def estimate_mutual_information(
 
     A critic is fitted on one part of the samples, stopped on a second, read on a third, in turns such that every
     sample is in one report part. Each reading is a lower bound in expectation, and their mean has the sampling error
-    of all samples.
+    of all samples. The interval is that error, of the bound and not of the information: it lies below I(X; Z) where the
+    critics miss much.
     If Z is a deterministic continuous function of X the true information is infinite, and the value says how much the
     critic class resolves.
 

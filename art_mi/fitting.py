@@ -44,7 +44,8 @@ def fit_critic(
 
     Adam with a short warm-up and cosine decay; what is validated and kept is the moving average of the weights.
     Worst-case alternation is the same loop with `perturb`. A :class:`~art_mi.critics.SumCritic` is then capped at the
-    largest joint score of the fit split and scaled by the factor in [0, 1] that is best on the select split.
+    largest joint score of the fit split and scaled by the factor in [0, 1] that is best on the select split. Whether it
+    then reads more than noise is left to the caller.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (section 4)
 
