@@ -202,12 +202,12 @@ def test_intervals_hold_the_truth_as_often_as_they_say(
         tally(AREA, f"95 % intervals: {what}", repeats, f"{count / repeats:.1%} hold the truth")
 
 
-@pytest.mark.parametrize("seeds", [2, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [1, pytest.param(40, marks=pytest.mark.slow)])
 def test_intervals_of_trained_critics_do_not_lie_above_the_truth(seeds: int, tally: Any) -> None:
     """They are intervals of the bound that was read: how many hold the information depends on what the critic misses.
 
     Asserted is what a lower bound owes: no more of them above than the 2.5 % of an exact critic, but for one set in a
-    thousand by chance. Two seeds only show that it runs.
+    thousand by chance. One seed only shows that it runs.
     """
     (problem,) = (problem for problem in problems() if problem.name == "bivariate 0.5")
     above = below = 0
