@@ -44,7 +44,8 @@ def fit_critic(
 
     Adam with a short warm-up and cosine decay; what is validated and kept is the moving average of the weights.
     Worst-case alternation is the same loop with `perturb`. A :class:`~art_mi.critics.SumCritic` is then capped at the
-    largest joint score of the fit split and scaled by the factor in [0, 1] that is best on the select split.
+    largest joint score of the fit split and scaled by the factor in [0, 1] that is best on the select split. Whether it
+    then reads more than noise is left to the caller.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (section 4)
 
@@ -155,20 +156,13 @@ def _learns_features(critic: SumCritic) -> bool:
 
 
 def _shrink(critic: SumCritic, x: Tensor, z: Tensor) -> None:
-    """Scale a critic by the factor in [0, 1] that is best on the select split, 0 where its value there is noise.
-
-    An over-fitted critic is too steep; on independent variables any critic but a constant one is, and would be read
-    below zero.
-    """
+    """Scale a critic by the factor in [0, 1] that is best on the select split: an over-fitted critic is too steep."""
     blocks = [split_pairs(scores.double()) for scores in scores_by_block(critic, x, z)]
     joint = torch.cat([positives for positives, _ in blocks])
     independent = torch.cat([negatives.flatten() for _, negatives in blocks])
     factors = torch.linspace(0.0, 1.0, 21, dtype=torch.float64, device=joint.device)
-    log_total = math.log(len(independent))
-    values = torch.stack([f * joint.mean() - (f * independent).logsumexp(0) + log_total for f in factors])
-    best = int(values.argmax())
-    noise = float(factors[best] * joint.std()) / math.sqrt(len(joint))
-    critic.weight.mul_(float(factors[best]) if float(values[best]) > 1.64 * noise else 0.0)
+    values = torch.stack([f * joint.mean() - (f * independent).logsumexp(0) for f in factors])
+    critic.weight.mul_(float(factors[int(values.argmax())]))
 
 
 def _schedule(step: int, max_steps: int) -> float:

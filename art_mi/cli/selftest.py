@@ -19,6 +19,7 @@ from art_mi.results import MIEstimate
 from art_mi.rules import SEED, check, integer
 
 MOST_MOVED = 2000  # samples of a problem whose worst case is sought
+ROUNDING = 1e-9  # nats: where a reading is exact, its interval is a point
 Row = tuple[str, float, MIEstimate]  # name, truth, reading
 
 
@@ -43,11 +44,11 @@ def selftest(
         raise ValueError(f"`only` must be part of a problem's name, got {only!r}.")
     seeds = range(random_state, random_state + nb_seeds)
     if known:
-        errors = _table("problem", _estimated, known, seeds, nb_samples, quiet)
-        print(_summary(errors, "problems", "lower bounds: expect errors below 0"))
+        rows = _table("problem", _estimated, known, seeds, nb_samples, quiet)
+        print(_summary(rows, "problems", "lower bounds: expect errors below 0, and some intervals too"))
     if movable:
-        errors = _table("normal and worst case", _measured, movable, seeds, min(nb_samples, MOST_MOVED), quiet)
-        print(_summary(errors, "readings", "worst cases are high where the attack is weak"))
+        rows = _table("normal and worst case", _measured, movable, seeds, min(nb_samples, MOST_MOVED), quiet)
+        print(_summary(rows, "readings", "worst cases are high where the attack is weak"))
 
 
 def _table(
@@ -57,22 +58,20 @@ def _table(
     seeds: range,
     nb_samples: int,
     quiet: bool,
-) -> list[float]:
-    """Print rows of all problems and seeds; their errors."""
+) -> list[Row]:
+    """Print and return the rows of all problems and seeds."""
     print(f"{head:<44}{'truth':>9}{'estimate':>10}{'95 % interval':>20}{'error':>9}{'seconds':>9}")
-    errors = []
+    table = []
     for problem, seed in tqdm(list(itertools.product(chosen, seeds)), leave=False, disable=quiet):
         started = time.monotonic()
         found = rows(problem, nb_samples, seed)
         seconds = (time.monotonic() - started) / len(found)
+        table += found
         for name, truth, estimate in found:
             low, high = estimate.confidence_interval
-            errors.append(estimate.value - truth)
-            interval = f"[{low:.3f}, {high:.3f}]"
-            tqdm.write(
-                f"{name:<44}{truth:>9.4f}{estimate.value:>10.4f}{interval:>20}{errors[-1]:>+9.4f}{seconds:>9.1f}"
-            )
-    return errors
+            interval, error = f"[{low:.3f}, {high:.3f}]", estimate.value - truth
+            tqdm.write(f"{name:<44}{truth:>9.4f}{estimate.value:>10.4f}{interval:>20}{error:>+9.4f}{seconds:>9.1f}")
+    return table
 
 
 def _estimated(problem: Problem, nb_samples: int, seed: int) -> list[Row]:
@@ -94,8 +93,12 @@ def _measured(problem: VulnerabilityProblem, nb_samples: int, seed: int) -> list
     ]
 
 
-def _summary(errors: list[float], what: str, hint: str) -> str:
+def _summary(rows: list[Row], what: str, hint: str) -> str:
+    errors = [estimate.value - truth for _, truth, estimate in rows]
+    intervals = [(estimate.confidence_interval, truth) for _, truth, estimate in rows]
+    held = sum(low - ROUNDING <= truth <= high + ROUNDING for (low, high), truth in intervals)
     return (
-        f"{len(errors)} {what}: mean absolute error {np.abs(errors).mean():.4f} nats, "
-        f"highest {max(errors):+.4f}, lowest {min(errors):+.4f} ({hint})"
+        f"{len(rows)} {what}: mean absolute error {np.abs(errors).mean():.4f} nats, "
+        f"highest {max(errors):+.4f}, lowest {min(errors):+.4f}; "
+        f"{held} of {len(rows)} intervals hold the truth ({hint})"
     )

@@ -75,7 +75,8 @@ class MIEstimate(Result):
 
     :param value: The estimate. For a noisy channel it is the lower bound, for codes the entropy achieved, an upper one.
     :param confidence_interval: 95 % bootstrap interval over samples. It covers sampling error only, not the error of a
-        critic or of an attack. Of a two-sided estimate it runs from the lower end of `lower` to the upper of `upper`.
+        critic or of an attack: that of a lower bound may lie below the information. Of a two-sided estimate it runs
+        from the lower end of `lower` to the upper of `upper`.
     :param estimator: Name of the estimator.
     :param bias: Direction of every known bias, in words.
     :param nb_samples: Number of pairs the value was read on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -152,6 +153,7 @@ def test_selftest_prints_truth_estimate_and_error(capsys):
     out = capsys.readouterr().out
     assert "truth" in out
     assert "mean absolute error" in out
+    assert re.search(r"[01] of 1 intervals hold the truth", out)
 
 
 def test_selftest_runs_known_vulnerabilities_and_several_seeds(capsys):
@@ -160,6 +162,7 @@ def test_selftest_runs_known_vulnerabilities_and_several_seeds(capsys):
     assert out.count("floor 3, eps 0.25, worst case") == 2
     assert "1.0282" in out
     assert "16 readings: mean absolute error" in out
+    assert re.search(r"1[2-6] of 16 intervals hold the truth", out)
     assert main(["selftest", "--only", "no such problem", "--quiet"]) == 2
     assert main(["selftest", "--only", "floor", "--nb-seeds", "0"]) == 2
 

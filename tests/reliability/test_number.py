@@ -22,27 +22,21 @@ from art_mi.distributions import (
     two_point_gaussian_information,
     vulnerability_problems,
 )
+from art_mi.estimation import split_samples
+from art_mi.intervals import percentile_interval
 
 AREA = "The number"
 Interval = tuple[float, float]
 Held = list[tuple[str, Interval, float]]  # what, interval and truth of one repetition
 
 
-class Channel(nn.Module):
-    """Adds noise, which is the same in each call: a critic reads finite information behind it."""
-
-    def forward(self, z: Tensor) -> Tensor:
-        return z + torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
-
-
-def linear(weight: Any, bias: float = 0.0, *, channel: bool = False) -> PyTorchClassifier:
-    """A classifier whose output is W x + b, behind noise where wanted."""
+def linear(weight: Any, bias: float = 0.0) -> PyTorchClassifier:
+    """A classifier whose output is W x + b."""
     rows = torch.as_tensor(np.atleast_2d(weight), dtype=torch.float32)
     layer = nn.Linear(rows.shape[1], len(rows))
     layer.weight.data.copy_(rows)
     layer.bias.data.fill_(bias)
-    model = nn.Sequential(layer, Channel()) if channel else layer
-    return PyTorchClassifier(model, nn.CrossEntropyLoss(), (rows.shape[1],), max(2, len(rows)), device_type="cpu")
+    return PyTorchClassifier(layer, nn.CrossEntropyLoss(), (rows.shape[1],), max(2, len(rows)), device_type="cpu")
 
 
 def measured(classifier: PyTorchClassifier, x: Any, eps: float = 0.0, **settings: Any) -> Any:
@@ -54,16 +48,23 @@ def measured(classifier: PyTorchClassifier, x: Any, eps: float = 0.0, **settings
 
 @pytest.mark.parametrize("seeds", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_known_vulnerabilities_are_found(seeds: int, tally: Any) -> None:
-    """Readings scatter with 1,000 samples by 0.02 nats at most, and no attack can leave less than there is."""
-    errors = {}
+    """Readings of 1,000 samples lie within four of their own standard errors of the truth, and 0.01 nats.
+
+    The hundredth is for what is no sampling: counted codes read low, a weak attack leaves too much, and one that suits
+    these samples leaves less than there is in their distribution.
+    """
+    errors, off = {}, {}
     for problem in vulnerability_problems():
         settings = {**problem.settings, "max_iter": 20}
         for seed in range(seeds if len(problem.weight) < 7 or seeds > 1 else 0):  # 128 codes take long
             x = problem.sample(1000, seed)
             found = measured(linear(problem.weight, problem.bias), x, **settings, random_state=seed)
-            errors[problem.name, seed, "normal"] = found.normal.value - problem.normal
-            errors[problem.name, seed, "worst case"] = found.worst_case.value - problem.worst_case
-    off = {name: round(error, 3) for name, error in errors.items() if abs(error) > 0.06}
+            readings = {"normal": (found.normal, problem.normal), "worst case": (found.worst_case, problem.worst_case)}
+            for which, (reading, truth) in readings.items():
+                name = problem.name, seed, which
+                errors[name] = reading.value - truth
+                if abs(errors[name]) > 4 * reading.replicates.std() + 0.01:
+                    off[name] = errors[name]
     assert off == {}
     mean = np.abs(list(errors.values())).mean()
     assert mean < 0.02
@@ -156,18 +157,18 @@ def of_the_sign_of_a_score(seed: int) -> Held:
 
 
 def of_an_estimate(seed: int) -> Held:
-    """Of Gaussian pairs the critic's start is the answer, so that what it misses is little beside sampling."""
+    """Of Gaussian pairs the critic's start is the answer: without a step there is sampling and next to nothing else."""
     (problem,) = (problem for problem in problems() if problem.name == "bivariate 0.5")
     found = estimate_mutual_information(*problem.sample(1000, seed), max_steps=0, random_state=seed)
-    return [("estimate by a critic", found.confidence_interval, problem.mi)]
+    return [("of Gaussian pairs, whose critic is exact and not trained", found.confidence_interval, problem.mi)]
 
 
 COVERED: dict[Callable[[int], Held], tuple[int, int]] = {  # repetitions, a few and many
-    of_accuracy: (60, 400),
-    of_a_gaussian_channel: (40, 300),
+    of_accuracy: (200, 2000),
+    of_a_gaussian_channel: (60, 300),
     of_two_points: (10, 200),
-    of_many_codes: (60, 400),
-    of_sign_bits: (60, 400),
+    of_many_codes: (200, 2000),
+    of_sign_bits: (200, 2000),
     of_the_sign_of_a_score: (40, 300),
     of_an_estimate: (10, 200),
 }
@@ -176,23 +177,48 @@ COVERED: dict[Callable[[int], Held], tuple[int, int]] = {  # repetitions, a few 
 @pytest.mark.parametrize(
     ("repetition", "repeats"),
     [
-        pytest.param(case, count, id=f"{case.__name__}-{count}", marks=[pytest.mark.slow] * (count >= 200))
-        for case, counts in COVERED.items()
-        for count in counts
+        pytest.param(case, count, id=f"{case.__name__}-{count}", marks=[pytest.mark.slow] * (count == many))
+        for case, (few, many) in COVERED.items()
+        for count in (few, many)
     ],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(
     repetition: Callable[[int], Held], repeats: int, tally: Any
 ) -> None:
-    """Of 200 or more 90 to 98 %. Of few, no fewer than one set in a thousand would by chance."""
+    """Of many 90 to 98 %. Of few, no fewer than one set in a thousand would by chance.
+
+    Intervals that hold 85 % pass 300 or more repetitions in less than one set of a hundred, and 200 in four; but 60 in
+    59, 40 in 76 and 10 in 99: those only show that nothing is far off.
+    """
     held: dict[str, int] = {}
     for seed in range(repeats):
         for what, (low, high), truth in repetition(seed):
             held[what] = held.get(what, 0) + (low <= truth <= high)
-    fewest, most = (0.9 * repeats, 0.98 * repeats) if repeats >= 200 else (binom.ppf(0.001, repeats, 0.95), repeats)
+    if repeats == COVERED[repetition][1]:
+        fewest, most = 0.9 * repeats, 0.98 * repeats
+    else:
+        fewest, most = binom.ppf(0.001, repeats, 0.95), repeats
     assert {what: count / repeats for what, count in held.items() if not fewest <= count <= most} == {}
     for what, count in held.items():
         tally(AREA, f"95 % intervals: {what}", repeats, f"{count / repeats:.1%} hold the truth")
+
+
+@pytest.mark.parametrize("seeds", [1, pytest.param(40, marks=pytest.mark.slow)])
+def test_intervals_of_trained_critics_do_not_lie_above_the_truth(seeds: int, tally: Any) -> None:
+    """They are intervals of the bound that was read: how many hold the information depends on what the critic misses.
+
+    Asserted is what a lower bound owes: no more of them above than the 2.5 % of an exact critic, but for one set in a
+    thousand by chance. One seed only shows that it runs.
+    """
+    (problem,) = (problem for problem in problems() if problem.name == "bivariate 0.5")
+    above = below = 0
+    for seed in range(seeds):
+        low, high = estimate_mutual_information(*problem.sample(1000, seed), random_state=seed).confidence_interval
+        above, below = above + (low > problem.mi), below + (high < problem.mi)
+    assert above <= binom.ppf(0.999, seeds, 0.025)
+    held = seeds - above - below
+    outcome = f"{held / seeds:.0%} hold the information, {below / seeds:.0%} lie below it, {above / seeds:.0%} above"
+    tally(AREA, "95 % intervals of the bound: of the same pairs, with critics trained by default", seeds, outcome)
 
 
 # --- masked gradients ---
@@ -336,30 +362,61 @@ def test_independent_pairs_share_nothing(name: str, seeds: int, tally: Any) -> N
     tally(AREA, "independent pairs", seeds, f"{held / seeds:.0%} of the intervals hold 0")
 
 
-SHIFTS = {
+CRITIC_FREE = {
     "noisy": {},
     "quantised": {"codes": lambda z: z >= z.mean(0)},  # codes that an invertible map of z does not change
-    "critic": {"max_steps": 20},
 }
 
 
-@pytest.mark.parametrize("method", SHIFTS)
-@pytest.mark.parametrize("shifts", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_shift_of_all_inputs_alike_takes_nothing(method: str, shifts: int, tally: Any) -> None:
-    """Without a critic the reading is the same; critics start apart, as inputs round anew, and agree by intervals."""
+class Alike(nn.Module):
+    """Lets through inputs at whole numbers, and of moves by less than a half their mean over all inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = x.round()
+        return whole + (x - whole).mean(0)
+
+
+@pytest.mark.parametrize("method", CRITIC_FREE)
+def test_moves_that_reach_all_inputs_alike_make_nothing_vulnerable(method: str, tally: Any) -> None:
+    """A shift is a bijection; the same attack takes much where each move reaches its own input."""
     random = np.random.default_rng(0)
-    classifier, x = linear(random.normal(size=(2, 4)), channel=method == "critic"), random.normal(size=(1200, 4))
-    before = measured(classifier, x, method=method, **SHIFTS[method]).normal
+    own, x = linear(random.normal(size=(2, 4))), random.integers(-3, 4, (600, 4))
+    alike = PyTorchClassifier(nn.Sequential(Alike(), own.model), nn.CrossEntropyLoss(), (4,), 2, device_type="cpu")
+    settings = {"eps": 0.4, "method": method, "max_iter": 5, "batch_size": len(x), **CRITIC_FREE[method]}
+    assert measured(own, x, **settings).vulnerability.confidence_interval[0] > 0.05
+    assert measured(alike, x, **settings).vulnerability.value == pytest.approx(0.0, abs=1e-6)
+    tally(AREA, "moves that shift all representations alike", 1, "vulnerability 0")
+
+
+@pytest.mark.parametrize("method", CRITIC_FREE)
+@pytest.mark.parametrize("shifts", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_shift_of_all_inputs_alike_changes_no_reading(method: str, shifts: int, tally: Any) -> None:
+    random = np.random.default_rng(0)
+    classifier, x = linear(random.normal(size=(2, 4))), random.normal(size=(1200, 4))
+    before = measured(classifier, x, method=method, **CRITIC_FREE[method]).normal
     assert before.confidence_interval[0] > 0.3
     for _ in range(shifts):
-        after = measured(classifier, x + random.normal(size=4), method=method, **SHIFTS[method]).normal
-        if method == "critic":
-            assert max(before.confidence_interval[0], after.confidence_interval[0]) <= min(
-                before.confidence_interval[1], after.confidence_interval[1]
-            )
-        else:
-            assert after.value == pytest.approx(before.value, abs=1e-4)
-    tally(AREA, "shifts of all inputs alike", shifts, "information unchanged")
+        after = measured(classifier, x + random.normal(size=4), method=method, **CRITIC_FREE[method]).normal
+        assert after.value == pytest.approx(before.value, abs=1e-4)
+    tally(AREA, f"shifts of all inputs alike, {method}", shifts, "information unchanged")
+
+
+@pytest.mark.parametrize("shifts", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_critics_read_the_same_on_shifted_inputs(shifts: int, tally: Any) -> None:
+    """On one split, as equal rows are looked for in their order; critics standardise, and only rounding is left."""
+    random = np.random.default_rng(0)
+    w, x = random.normal(size=(4, 2)), random.normal(size=(1200, 4))
+    z = x @ w + random.normal(size=(1200, 2))
+    split = split_samples(x, random_state=0)
+    before = estimate_mutual_information(x, z, split=split, max_steps=20)
+    assert before.confidence_interval[0] > 0.3
+    for _ in range(shifts):
+        shift = random.normal(size=4)
+        after = estimate_mutual_information(x + shift, z + shift @ w, split=split, max_steps=20)
+        low, high = percentile_interval(after.replicates - before.replicates)
+        assert low <= 0.0 <= high or abs(after.value - before.value) < 1e-3
+        assert abs(after.value - before.value) < 0.02
+    tally(AREA, "shifts of all inputs alike, critic", shifts, "information unchanged, over the same resamples")
 
 
 @pytest.mark.parametrize("method", ["noisy", "quantised", "critic"])
