@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,38 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from art_mi.files import replace_file
+from art_mi.files import replace_file, writing_alone
 
 if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier
+
+
+@contextmanager
+def claimed(folder: str | Path | None) -> Iterator[None]:
+    """Keep other runs and measurements out of the folder where finished parts are kept; of None, nothing.
+
+    :param folder: Created where missing, and removed again where nothing came into it.
+    :raises TypeError: If it is no path.
+    :raises ValueError: If another run is writing to it.
+    """
+    out = _path(folder)
+    if out is None:
+        yield
+        return
+    was_there = out.exists()
+    try:
+        with writing_alone(out):
+            yield
+    finally:
+        if not was_there:
+            with suppress(OSError):  # of a folder that is not empty
+                out.rmdir()
+
+
+def _path(folder: str | Path | None) -> Path | None:
+    if not isinstance(folder, str | Path | None):
+        raise TypeError(f"`out` must be a folder, got {type(folder).__name__}.")
+    return None if folder is None else Path(folder)
 
 
 class Finished:
@@ -32,9 +61,8 @@ class Finished:
         :param fingerprint: Of the work, from :func:`fingerprint`.
         :raises TypeError: If the folder is no path.
         """
-        if not isinstance(folder, str | Path | None):
-            raise TypeError(f"`out` must be a folder, got {type(folder).__name__}.")
-        self.folder = None if folder is None else Path(folder) / "finished"
+        out = _path(folder)
+        self.folder = None if out is None else out / "finished"
         self.fingerprint = fingerprint
 
     def get(self, name: str) -> dict[str, Any] | None:
