@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from art_mi.cli import COMMANDS, main
+from art_mi.cli import main
+from art_mi.cli.commands import COMMANDS
 from art_mi.cli.inputs import load_weights, samples
 from art_mi.finished import content_digest
 from art_mi.report import load_records
