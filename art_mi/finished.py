@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from art_mi.files import replace_file, writing_alone
 
 if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @contextmanager
@@ -118,6 +121,7 @@ def content_digest(text: str, tensors: Mapping[str, Any] | None = None) -> str:
 def fingerprint(classifier: PyTorchClassifier, x: Any, y: Any, settings: Mapping[str, Any]) -> str:
     """Digest of all that a piece of work depends on: two that agree have the same results.
 
+    Objects in a module's extra state or in settings count by their text, or where that is none by class and attributes.
     Code is not part of it: a `forward` that was rewritten over the same weights goes unnoticed, as does a number that a
     module keeps as a plain attribute and does not print.
 
@@ -161,12 +165,36 @@ def _add(digest: Any, name: str, value: Any) -> None:
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().flatten()
         kind, content = f"{value.dtype} {tuple(value.shape)}", flat.view(torch.uint8).numpy()  # numpy has no bfloat16
-    else:
-        array = np.asarray(value)
+    elif (array := _array(value)) is not None:
         kind, content = f"{array.dtype} {array.shape}", np.ascontiguousarray(array)
+    elif isinstance(value, Mapping):
+        digest.update(f"{name} {len(value)} entries".encode())
+        for key, item in value.items():
+            _add(digest, f"{name}[{key!r}]", item)
+        return
+    else:
+        digest.update(json.dumps([name, value], sort_keys=True, default=_plain).encode())
+        return
     digest.update(f"{name} {kind}".encode())
     digest.update(content.tobytes())
 
 
+def _array(value: Any) -> NDArray[Any] | None:
+    """None for what NumPy would keep as objects, whose bytes are where they lie in memory."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # of lists of unequal lengths
+        return None
+    return None if array.dtype.hasobject else array
+
+
 def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic | Tensor) else str(value)
+    """What JSON has for a value: an object that only says where it lies in memory is its class and attributes."""
+    if isinstance(value, np.ndarray | np.generic | Tensor):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    text = str(value)
+    return [type(value).__qualname__, getattr(value, "__dict__", {})] if ADDRESS.search(text) else text
