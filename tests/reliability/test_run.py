@@ -48,6 +48,14 @@ def test_runs_killed_at_random_moments_end_alike(printed: Any, tally: Any, tmp_p
     tally("The run", "kills at random moments, all trainers", kills, "resumed, the end identical to the bit")
 
 
+def test_a_run_resumed_by_another_interpreter_ends_alike(toy: Any, printed: Any, tmp_path: Path) -> None:
+    expected = runs.everything(runs.fit(toy, runs.worst_case))
+    with pytest.raises(runs.KilledError):
+        runs.fit(toy, runs.worst_case, steps=6, out=tmp_path)
+    assert printed("resuming.py", tmp_path, PYTHONHASHSEED="1") == [repr(expected)]
+    assert printed("resuming.py", tmp_path, PYTHONHASHSEED="2") == [repr(expected)]  # what it left, to the same end
+
+
 # --- two runs into one folder ---
 
 
@@ -193,19 +201,19 @@ def test_a_file_system_without_locks_is_warned_of_and_does_without(
 # --- a full disk ---
 
 
-@pytest.fixture(params=["mounted", "limited"])
-def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Full]]:
-    """A folder, and a context in which so many more bytes fit into a file there: on a small disk, or by a limit."""
+@pytest.fixture(params=["disks full", "limits of a file's size reached"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path, Full]]:
+    """What is done, a folder, and a context in which so many more bytes fit into a file there."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if request.param == "limited":
-        yield folder, limited
+    if request.param != "disks full":
+        yield request.param, folder, limited
         return
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     if os.name != "posix" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a disk cannot be mounted here")
     try:
-        yield folder, lambda left: filled(folder, left)
+        yield request.param, folder, lambda left: filled(folder, left)
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
@@ -230,13 +238,14 @@ def limited(left: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("times", [1, pytest.param(15, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_one_before(
-    toy: Any, tally: Any, disk: tuple[Path, Full], times: int
+    toy: Any, tally: Any, disk: tuple[str, Path, Full], times: int
 ) -> None:
+    what, folder, full = disk
     draw = random.Random(times)
     for case in EVERY_TRAINER * times:
-        fill_while_training(toy, case, *disk, draw)
+        fill_while_training(toy, case, folder, full, draw)
     count = times * len(EVERY_TRAINER)
-    tally("The run", "disks full at a checkpoint, all trainers", count, "the one before intact, resumed from there")
+    tally("The run", f"{what} at a checkpoint, all trainers", count, "the one before intact, resumed from there")
 
 
 def fill_while_training(toy: Any, case: Any, folder: Path, full: Full, draw: random.Random) -> None:
@@ -267,8 +276,8 @@ def fill_while_training(toy: Any, case: Any, folder: Path, full: Full, draw: ran
     assert runs.everything(resumed) == runs.everything(runs.fit(toy, case))
 
 
-def test_a_disk_that_is_full_leaves_other_files_as_they_were(disk: tuple[Path, Full]) -> None:
-    folder, full = disk
+def test_a_disk_that_is_full_leaves_other_files_as_they_were(disk: tuple[str, Path, Full]) -> None:
+    _, folder, full = disk
     finished = Finished(folder, "work")
     finished.put("part", {"value": 1})
     replace_file(folder / "file", b"old")
