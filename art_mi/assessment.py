@@ -17,7 +17,7 @@ from art.estimators.classification import PyTorchClassifier
 from art_mi import bridge, metrics
 from art_mi.evaluation import DEFAULT, evaluate_robustness, undisturbed
 from art_mi.evaluation.attacks import pgd
-from art_mi.finished import Finished, fingerprint
+from art_mi.finished import Finished, claimed, fingerprint
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.representations import named_layer
@@ -133,28 +133,31 @@ def assess(
         named_layer(classifier.model, wanted, "layer_profile")
     threat: dict[str, Any] = {"eps": eps, "norm": norm}
     shared: dict[str, Any] = {**threat, "random_state": random_state, "verbose": verbose}
-    robustness = evaluate_robustness(classifier, x, y, attacks=attacks, checks=checks, out=out, **shared)
-    if representation is None:
-        representation = _representation(classifier, x, y, out, layer=layer, **shared)
-    few_x, few_y = _spread(x, nb_profiled), _spread(y, nb_profiled)
-    layers = metrics.layer_profile(classifier, few_x, few_y, layers=measured, out=out, **shared) if measured else None
-    features = metrics.feature_profile(classifier, few_x, layer, out=out, **shared) if feature_profile else None
-    along = {**shared, "eps": curve, "layer": layer, "out": out}
-    radii = metrics.vulnerability_curve(classifier, few_x, few_y, **along) if curve else None
-    record = ModelRecord(
-        name,
-        representation,
-        robustness,
-        layers,
-        features,
-        radii,
-        history=tuple(history),
-        settings={**(settings or {}), **without, "samples": len(x), "random_state": random_state, **versions()},
-        command=command,
-        images=_images(classifier, x, y, threat, layer, nb_images, random_state),
-    )
-    if out is not None:
-        record.save(out)
+    with claimed(out):
+        robustness = evaluate_robustness(classifier, x, y, attacks=attacks, checks=checks, out=out, **shared)
+        if representation is None:
+            representation = _representation(classifier, x, y, out, layer=layer, **shared)
+        few_x, few_y = _spread(x, nb_profiled), _spread(y, nb_profiled)
+        layers = (
+            metrics.layer_profile(classifier, few_x, few_y, layers=measured, out=out, **shared) if measured else None
+        )
+        features = metrics.feature_profile(classifier, few_x, layer, out=out, **shared) if feature_profile else None
+        along = {**shared, "eps": curve, "layer": layer, "out": out}
+        radii = metrics.vulnerability_curve(classifier, few_x, few_y, **along) if curve else None
+        record = ModelRecord(
+            name,
+            representation,
+            robustness,
+            layers,
+            features,
+            radii,
+            history=tuple(history),
+            settings={**(settings or {}), **without, "samples": len(x), "random_state": random_state, **versions()},
+            command=command,
+            images=_images(classifier, x, y, threat, layer, nb_images, random_state),
+        )
+        if out is not None:
+            record.save(out)
     return record
 
 

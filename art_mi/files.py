@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -19,7 +20,29 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = "run.lock"
-_LOCKED: Counter[Path] = Counter()  # by this process, and how often
+
+
+@dataclass
+class _Lock:
+    """A lock that a thread of this process holds, and how often it has entered the folder."""
+
+    file: BinaryIO
+    thread: int
+    entered: int = 0
+
+
+_HELD: dict[Path, _Lock] = {}
+
+
+def _release_in_child() -> None:
+    """A forked child, such as a loader's worker, would keep the folder of a parent that was killed."""
+    for lock in _HELD.values():
+        lock.file.close()
+    _HELD.clear()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_release_in_child)
 
 
 @contextmanager
@@ -53,44 +76,52 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_alone(folder: Path, name: str = "out") -> Iterator[None]:
-    """Keep other processes out of a folder; within one process it may be entered again.
+    """Keep everybody else out of a folder; the thread that is in it may enter it again.
 
     The system ends the lock with the process that holds it, however that ends, and no child inherits it. Windows, and
     file systems that know no locks, do without.
 
     :param folder: Created where missing; holds `run.lock` in the meantime.
     :param name: What messages call it.
-    :raises ValueError: If another living process is writing to it.
+    :raises ValueError: If another living process, or thread of this one, is writing to it.
     :warns UserWarning: If the file system knows no locks.
     """
-    path = (folder / LOCK).absolute()
-    file = None
-    if not _LOCKED[path]:
-        folder.mkdir(parents=True, exist_ok=True)
+    path = folder.resolve() / LOCK
+    lock = _HELD.get(path)
+    if lock is None:
         file = _locked_file(path)
-        if file is None:
-            raise ValueError(
-                f"`{name}` must be a folder that no other run is writing to, got {str(folder)!r}: a process that is "
-                "alive writes there."
-            )
-    _LOCKED[path] += 1
+        lock = None if file is None else _Lock(file, threading.get_ident())
+    if lock is None or lock.thread != threading.get_ident():
+        raise ValueError(
+            f"`{name}` must be a folder that no other run is writing to, got {str(folder)!r}: one that is alive "
+            "writes there."
+        )
+    _HELD[path] = lock
+    lock.entered += 1
     try:
         yield
     finally:
-        _LOCKED[path] -= 1
-        if file is not None:
+        lock.entered -= 1
+        if not lock.entered and _HELD.get(path) is lock:  # not so in a child that was forked in between
+            del _HELD[path]
             path.unlink(missing_ok=True)  # before the lock ends, or it might be another's
-            file.close()
+            lock.file.close()
 
 
 def _locked_file(path: Path) -> BinaryIO | None:
-    """The file, open and locked; None where another process has locked it."""
+    """The file, open and locked; None where another process or thread has locked it."""
     while True:
-        file = path.open("ab")
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if sys.platform != "win32":
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike those of `flock`, no child inherits it
-        except (BlockingIOError, PermissionError):
+            file = path.open("ab")
+        except FileNotFoundError:
+            continue  # its last owner has removed the folder
+        if sys.platform == "win32":
+            file.close()  # or nobody could remove it
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike that of `lockf` it outlives readers of the file
+        except BlockingIOError:
             file.close()
             return None
         except OSError as error:

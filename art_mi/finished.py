@@ -5,18 +5,50 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from art_mi.files import replace_file
+from art_mi.files import replace_file, writing_alone
 
 if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+@contextmanager
+def claimed(folder: str | Path | None) -> Iterator[None]:
+    """Keep other runs and measurements out of the folder where finished parts are kept; of None, nothing.
+
+    :param folder: Created where missing, and removed again where nothing came into it.
+    :raises TypeError: If it is no path.
+    :raises ValueError: If another run is writing to it.
+    """
+    out = _path(folder)
+    if out is None:
+        yield
+        return
+    was_there = out.exists()
+    try:
+        with writing_alone(out):
+            yield
+    finally:
+        if not was_there:
+            with suppress(OSError):  # of a folder that is not empty
+                out.rmdir()
+
+
+def _path(folder: str | Path | None) -> Path | None:
+    if not isinstance(folder, str | Path | None):
+        raise TypeError(f"`out` must be a folder, got {type(folder).__name__}.")
+    return None if folder is None else Path(folder)
 
 
 class Finished:
@@ -32,9 +64,8 @@ class Finished:
         :param fingerprint: Of the work, from :func:`fingerprint`.
         :raises TypeError: If the folder is no path.
         """
-        if not isinstance(folder, str | Path | None):
-            raise TypeError(f"`out` must be a folder, got {type(folder).__name__}.")
-        self.folder = None if folder is None else Path(folder) / "finished"
+        out = _path(folder)
+        self.folder = None if out is None else out / "finished"
         self.fingerprint = fingerprint
 
     def get(self, name: str) -> dict[str, Any] | None:
@@ -90,6 +121,7 @@ def content_digest(text: str, tensors: Mapping[str, Any] | None = None) -> str:
 def fingerprint(classifier: PyTorchClassifier, x: Any, y: Any, settings: Mapping[str, Any]) -> str:
     """Digest of all that a piece of work depends on: two that agree have the same results.
 
+    Objects in a module's extra state or in settings count by their text, or where that is none by class and attributes.
     Code is not part of it: a `forward` that was rewritten over the same weights goes unnoticed, as does a number that a
     module keeps as a plain attribute and does not print.
 
@@ -133,12 +165,36 @@ def _add(digest: Any, name: str, value: Any) -> None:
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().flatten()
         kind, content = f"{value.dtype} {tuple(value.shape)}", flat.view(torch.uint8).numpy()  # numpy has no bfloat16
-    else:
-        array = np.asarray(value)
+    elif (array := _array(value)) is not None:
         kind, content = f"{array.dtype} {array.shape}", np.ascontiguousarray(array)
+    elif isinstance(value, Mapping):
+        digest.update(f"{name} {len(value)} entries".encode())
+        for key, item in value.items():
+            _add(digest, f"{name}[{key!r}]", item)
+        return
+    else:
+        digest.update(json.dumps([name, value], sort_keys=True, default=_plain).encode())
+        return
     digest.update(f"{name} {kind}".encode())
     digest.update(content.tobytes())
 
 
+def _array(value: Any) -> NDArray[Any] | None:
+    """None for what NumPy would keep as objects, whose bytes are where they lie in memory."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # of lists of unequal lengths
+        return None
+    return None if array.dtype.hasobject else array
+
+
 def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic | Tensor) else str(value)
+    """What JSON has for a value: an object that only says where it lies in memory is its class and attributes."""
+    if isinstance(value, np.ndarray | np.generic | Tensor):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    text = str(value)
+    return [type(value).__qualname__, getattr(value, "__dict__", {})] if ADDRESS.search(text) else text

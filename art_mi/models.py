@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -97,7 +99,8 @@ def from_torchvision(
     :param device_type: As in ART, `"cpu"` or `"gpu"`, which is the CPU where there is none.
     :param random_state: Seed of random weights. Global random state is left as it was.
     :param kwargs: Passed to `torchvision.models.get_model`.
-    :raises ValueError: If the name or the weights are unknown, or another argument breaks its rule.
+    :raises ValueError: If the name or the weights are unknown, their file is damaged or would run code, or another
+        argument breaks its rule.
     """
     check("name", name, TEXT)
     names = torchvision.models.list_models(module=torchvision.models)
@@ -114,7 +117,7 @@ def from_torchvision(
     if chosen is not None and nb_classes not in (None, classes):
         raise ValueError(f"`nb_classes` must be that of the weights, {classes}, got {nb_classes}; or replace the head.")
     nb_classes = nb_classes or classes
-    with isolated_randomness(random_state, torch.device("cpu")):
+    with isolated_randomness(random_state, torch.device("cpu")), _tensors_alone("weights", weights):
         model = torchvision.models.get_model(name, weights=chosen, num_classes=nb_classes, **kwargs)
     return _wrapped(
         model,
@@ -153,7 +156,8 @@ def from_timm(
     :param random_state: Seed of random weights. Global random state is left as it was.
     :param kwargs: Passed to `timm.create_model`.
     :raises ImportError: If timm is missing.
-    :raises ValueError: If the name is unknown, or another argument breaks its rule.
+    :raises ValueError: If the name is unknown, the file of its weights would run code, or another argument breaks its
+        rule.
     """
     check("name", name, TEXT)
     timm = optional("timm", "timm")
@@ -164,7 +168,7 @@ def from_timm(
     check("input_shape", input_shape, or_none(IMAGE))
     check("preprocessing", preprocessing, or_none(PAIR))
     check("pretrained", pretrained, BOOLEAN)
-    with isolated_randomness(random_state, torch.device("cpu")):
+    with isolated_randomness(random_state, torch.device("cpu")), _tensors_alone("pretrained", pretrained):
         model = timm.create_model(name, pretrained=pretrained, num_classes=nb_classes, **kwargs)
     described = timm.data.resolve_model_data_config(model)
     return _wrapped(
@@ -212,6 +216,28 @@ def _weights(known: Any, weights: str | WeightsEnum) -> Any:
     names = ["DEFAULT", *(member.name for member in known if member.meta["categories"])]
     name = weights.name if isinstance(weights, known) else weights
     return known[check("weights", name, one_of(names))]
+
+
+@contextmanager
+def _tensors_alone(name: str, value: Any) -> Iterator[None]:
+    """Files of weights are read without running what they hold, whatever torchvision and timm ask `torch.load` for.
+
+    :param name: Argument that asks for the weights.
+    :param value: What it is.
+    """
+    forced = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    before = {variable: os.environ.pop(variable, None) for variable in forced}
+    os.environ[forced[0]] = "1"
+    try:
+        yield
+    except Exception as error:
+        if "Weights only load failed" not in str(error) and "weights_only=True blocked" not in str(error):
+            raise
+        said = str(error).splitlines()[0]
+        raise ValueError(f"`{name}` must be those of a file that holds tensors alone, got {value!r}: {said}") from error
+    finally:
+        os.environ.pop(forced[0])
+        os.environ.update({variable: kept for variable, kept in before.items() if kept is not None})
 
 
 def _wrapped(

@@ -188,3 +188,49 @@ def test_weights_of_every_kind_count(dtype: torch.dtype) -> None:
         art.model.register_buffer("scalar", torch.tensor(value).to(dtype))
         art.model.register_buffer("empty", torch.empty(0, dtype=dtype))
     assert digest(ones) != digest(zeros)
+
+
+class Note:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Noted(nn.Linear):
+    """Keeps more in its state than tensors."""
+
+    def __init__(self, note: Any) -> None:
+        super().__init__(3, 2)
+        nn.init.constant_(self.weight, 0.5)
+        nn.init.constant_(self.bias, 0.5)
+        self.note = note
+
+    def get_extra_state(self) -> Any:
+        return self.note
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        lambda value: {"scale": value, "name": "a", "nothing": None},
+        lambda value: {"inner": {1: [value, "a"], 2: torch.ones(2)}},
+        lambda value: [1, [value, 3]],
+        lambda value: [np.arange(2), torch.full((2,), value)],
+        lambda value: Note(str(value)),
+        lambda value: {"seen": {f"{name} {value}" for name in "abcdefgh"}},
+        lambda value: f"text {value}",
+        lambda value: None if value == 1 else 0,
+    ],
+)
+def test_what_a_module_keeps_beside_tensors_counts_by_what_it_says(note: Any) -> None:
+    before, again, changed = (digest(classifier(Noted(note(value)))) for value in (1, 1, 2))
+    assert before == again
+    assert before != changed
+
+
+def test_an_object_in_preprocessing_counts_by_its_attributes() -> None:
+    def made(text: str) -> str:
+        art = classifier(preprocessing=(0.5, 0.5))
+        art.preprocessing_operations[0].note = Note(text)
+        return digest(art)
+
+    assert made("a") == made("a") != made("b")

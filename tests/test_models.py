@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,6 +125,45 @@ def test_named_weights_are_loaded_with_their_classes_and_size(weights: Any, monk
     torch.testing.assert_close(classifier.model.state_dict(), downloaded)
 
 
+class Bomb:
+    """What unpickling runs."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path(os.environ["TORCH_HOME"], "ran").touch, ()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder where torch keeps what it has downloaded."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("forced", [None, "0", "1"])
+def test_weights_that_would_run_code_are_refused(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, forced: str | None
+) -> None:
+    if forced is not None:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", forced)
+    before = dict(os.environ)
+    torch.save({"a": Bomb()}, cache / Path(ResNet18_Weights.DEFAULT.url).name)
+    with pytest.raises(ValueError, match="`weights` must be those of a file that holds tensors alone, got 'DEFAULT'"):
+        from_torchvision("resnet18", weights="DEFAULT")
+    assert not (cache.parents[1] / "ran").exists()
+    assert os.environ == before
+
+
+def test_weights_in_the_cache_are_loaded_as_torchvision_loads_them(cache: Path) -> None:
+    known = get_model_weights("googlenet")["DEFAULT"]  # its builder leaves parts of them out, and scales inputs anew
+    stored = get_model("googlenet", init_weights=False).state_dict()
+    torch.save(stored, cache / Path(known.url).name)
+    model = from_torchvision("googlenet", weights="DEFAULT").model
+    assert model.transform_input
+    torch.testing.assert_close(model.state_dict(), {k: v for k, v in stored.items() if not k.startswith("aux")})
+
+
 def test_the_size_is_that_of_the_weights_of_the_network() -> None:
     assert from_torchvision("efficientnet_b1", nb_classes=2).input_shape == (3, 240, 240)
 
@@ -177,6 +218,14 @@ def test_pretrained_weights_are_loaded_and_get_another_head_where_asked(monkeypa
     assert tuned.model.fc.weight.shape[0] == 7
     body = {name: value for name, value in tuned.model.state_dict().items() if not name.startswith("fc.")}
     torch.testing.assert_close(body, {name: downloaded[name] for name in body})
+
+
+def test_pretrained_weights_that_would_run_code_are_refused(cache: Path) -> None:
+    torch.save({"a": Bomb()}, cache / "weights.pth")
+    described = {"url": "https://example.org/weights.pth", "hf_hub_id": None, "num_classes": 1000}
+    with pytest.raises(ValueError, match="`pretrained` must be those of a file that holds tensors alone, got True"):
+        from_timm("test_resnet", pretrained=True, pretrained_cfg_overlay=described)
+    assert not (cache.parents[1] / "ran").exists()
 
 
 def test_an_unknown_timm_network_is_refused_with_close_names() -> None:

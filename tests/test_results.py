@@ -218,3 +218,37 @@ def test_images_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`images\['y'\]\.dtype` must be that of numbers, got dtype\('O'\)"):
         record.save(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def nested(levels: int) -> Any:
+    return [] if levels == 0 else [nested(levels - 1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"history": [{"epoch": "x", "loss": 1.0}]}, "`history epoch` must be a number from 0 to 1e100, got 'x'"),
+        ({"history": [{"epoch": 1e308}]}, "`history epoch` must be a number from 0 to 1e100, got 1e\\+308"),
+        ({"history": [{"epoch": -1e308}]}, "`history epoch` must be a number from 0 to 1e100, got -1e\\+308"),
+        ({"history": [{"loss": -1e308}]}, "`history loss` must be a number from -1e100 to 1e100, got -1e\\+308"),
+        ({"history": [{"loss": math.nan}]}, "`history loss` must be a number from -1e100 to 1e100, got nan"),
+        ({"settings": {"a": nested(99)}}, "`content` must be nested at most 100 deep"),
+        (
+            {"representation": {**vulnerability().to_dict(), "ceilings": {"published": 1.0}}},
+            "got invalid value @ ModelRecord.representation",
+        ),
+    ],
+)
+def test_a_record_that_no_page_could_be_made_of_is_refused(change: Any, message: str, tmp_path: Path) -> None:
+    record = ModelRecord("model", vulnerability(), history=({"epoch": 1.0, "loss": 0.5, "note": "ä"},))
+    record.save(tmp_path)
+    path = tmp_path / "results.json"
+    assert ModelRecord.load(tmp_path).history == record.history
+    path.write_text(json.dumps({**record.to_dict(), **change}), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"`folder` must hold the record of a model, got .*{message}"):
+        ModelRecord.load(tmp_path)
+
+
+def test_a_result_has_its_exact_ceiling() -> None:
+    with pytest.raises(ValueError, match=r"`ceilings` must hold 'exact', got \['published'\]"):
+        vulnerability(ceilings={"published": 1.0})

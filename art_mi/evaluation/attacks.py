@@ -209,15 +209,19 @@ def attack_settings(attack: EvasionAttack) -> dict[str, Any]:
     :param attack: ART attack.
     """
     parameters = {name: getattr(attack, name) for name in attack.attack_params if hasattr(attack, name)}
-    plain = {name: _plain(value) for name, value in parameters.items() if name not in ("verbose", "summary_writer")}
-    return {"attack": type(attack).__name__, **plain}
+    said = {name: plain(value) for name, value in parameters.items() if name not in ("verbose", "summary_writer")}
+    return {"attack": type(attack).__name__, **said}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Numbers, text and nestings of them as JSON has them; of anything else its class.
+
+    :param value: A setting.
+    """
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

@@ -21,7 +21,7 @@ from art_mi.evaluation.accuracy import outputs, undisturbed
 from art_mi.evaluation.attacks import BUILDERS, DEFAULT, Radii, attack_settings, named_attacks
 from art_mi.evaluation.masking import Correct, planned_checks
 from art_mi.evaluation.target import Target, own_ball
-from art_mi.finished import Finished, fingerprint
+from art_mi.finished import Finished, claimed, fingerprint
 from art_mi.results import Accuracy, AttackedAccuracy, Check, RobustnessResult
 from art_mi.rules import BOOLEAN, POSITIVE, SEED, check, integer, one_of, or_none
 from art_mi.threat import NormBall
@@ -93,12 +93,13 @@ def evaluate_robustness(
     with undisturbed(classifier, random_state):
         chosen, left_out = _chosen(classifier, attacks, radii)
     finished = Finished(out, fingerprint(classifier, target.x, target.y, asdict(radii)))
-    found = {name: _attacked(name, chosen[name], target, finished) for name in _bar(chosen, "attack", verbose)}
-    passed = {}
-    if checks:
-        plan, unmade = planned_checks(target, *_evidence(target, chosen, found))
-        left_out |= {f"check {name}": why for name, why in unmade.items()}
-        passed = {name: _checked(name, plan[name], chosen, finished) for name in _bar(plan, "check", verbose)}
+    with claimed(out):
+        found = {name: _attacked(name, chosen[name], target, finished) for name in _bar(chosen, "attack", verbose)}
+        passed = {}
+        if checks:
+            plan, unmade = planned_checks(target, *_evidence(target, chosen, found))
+            left_out |= {f"check {name}": why for name, why in unmade.items()}
+            passed = {name: _checked(name, plan[name], chosen, finished) for name in _bar(plan, "check", verbose)}
     return RobustnessResult(
         clean,
         found,

@@ -19,7 +19,7 @@ from art_mi.bridge import norm_ball, outputs
 from art_mi.channels import ChannelReading, overall_std
 from art_mi.evaluation import attacked_accuracy
 from art_mi.evaluation.attacks import pgd
-from art_mi.finished import Finished, fingerprint
+from art_mi.finished import Finished, claimed, fingerprint
 from art_mi.metrics import noisy
 from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.keeping import packed, packed_reading, unpacked, unpacked_reading
@@ -97,7 +97,7 @@ def vulnerability_curve(
         random_state=random_state,
         verbose=verbose,
     )
-    with estimator.problem(classifier, x, y) as problem:
+    with estimator.problem(classifier, x, y) as problem, claimed(out):
         settings = {
             **problem.settings(),
             "eps": radii,

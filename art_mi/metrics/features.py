@@ -14,7 +14,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
 from art_mi.channels import draw_noise, gaussian_ratios, overall_std, upper_bound
-from art_mi.finished import Finished, fingerprint
+from art_mi.finished import Finished, claimed, fingerprint
 from art_mi.gradients import check_gradients
 from art_mi.metrics import noisy
 from art_mi.metrics.measurement import Problem, constant, difference
@@ -88,7 +88,7 @@ def feature_profile(
         random_state=random_state,
         verbose=verbose,
     )
-    with estimator.problem(classifier, x) as problem:
+    with estimator.problem(classifier, x) as problem, claimed(out):
         z = in_batches(problem.represent, problem.x, batch_size)
         chosen = _units(problem, z.shape[1], units)
         sigmas = {

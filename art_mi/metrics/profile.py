@@ -13,7 +13,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_mi.channels import ChannelReading, overall_std
-from art_mi.finished import Finished, fingerprint
+from art_mi.finished import Finished, claimed, fingerprint
 from art_mi.metrics import candidates, noisy
 from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.measurement import Problem
@@ -117,7 +117,7 @@ def layer_profile(
         random_state=random_state,
         verbose=verbose,
     )
-    with estimator.problem(classifier, x, y) as problem:
+    with estimator.problem(classifier, x, y) as problem, claimed(out):
         clean, left_out = _clean_outputs(problem, layers)
         seen = {layer: _Seen.of(problem, z, noise_std) for layer, z in clean.items()}
         del clean

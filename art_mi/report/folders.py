@@ -50,6 +50,6 @@ def check_records(records: Any) -> None:
 def _is_record(path: Path) -> bool:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return True  # damaged: said when it is read
     return isinstance(content, dict) and "name" in content

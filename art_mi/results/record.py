@@ -22,6 +22,10 @@ from art_mi.rules import Rule, check
 
 RECORD, IMAGES = "results.json", "images.npz"
 NUMERIC: Rule = "that of numbers", lambda dtype: dtype.kind in "biuf"
+LARGEST = 1e100  # numbers beyond it have no room on an axis
+EPOCH: Rule = "a number from 0 to 1e100", lambda v: isinstance(v, int | float) and 0 <= v <= LARGEST
+TERM: Rule = "a number from -1e100 to 1e100", lambda v: not isinstance(v, int | float) or -LARGEST <= v <= LARGEST
+NESTED = 100  # levels, as pages are made by recursion
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,14 @@ class ModelRecord(Result):
         path = Path(folder) / RECORD
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"`folder` must hold a readable {RECORD}, got {str(folder)!r}: {error}.") from error
         try:
+            _check_nesting(content)
             record = cls.from_dict(content)
+            for row in record.history:
+                for name, value in row.items():
+                    check(f"history {name}", value, EPOCH if name == "epoch" else TERM)
         except ValueError as error:
             raise ValueError(f"`folder` must hold the record of a model, got {str(folder)!r}: {error}") from error
         if not (Path(folder) / IMAGES).is_file():
@@ -101,3 +109,11 @@ class ModelRecord(Result):
             return replace(record, images=read_arrays(Path(folder) / IMAGES))
         except ValueError as error:
             raise ValueError(f"`folder` must hold a readable {IMAGES}, got {str(folder)!r}: {error}.") from error
+
+
+def _check_nesting(content: Any, left: int = NESTED) -> None:
+    if left == 0:
+        raise ValueError(f"`content` must be nested at most {NESTED} deep, got more.")
+    if isinstance(content, dict | list):
+        for item in content.values() if isinstance(content, dict) else content:
+            _check_nesting(item, left - 1)

@@ -129,5 +129,5 @@ def _state(text: str, tensor: Callable[[str], Tensor], path: Path, name: str) ->
         if not isinstance(state, dict):
             raise TypeError(f"its state is a {type(state).__name__}")
         return state
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+    except Exception as error:  # whatever NumPy, torch and safetensors raise of another state
         raise ValueError(f"`{name}` must be an intact checkpoint, got {str(path)!r}: {error}.") from error

@@ -89,6 +89,7 @@ class DALETrainer(StepTrainer):
         super().__init__(classifier, attack, **common)
         self.rho, self.dual_lr, self.dual_step, self.dual_warmup = rho, dual_lr, dual_step, dual_warmup
         self.robust_loss, self.multiplier = robust_loss, multiplier
+        self.swapped = swapped
         self.objective, self.constrained = ("clean", "robust") if swapped else ("robust", "clean")
         self._epoch = 0
         start = next(value for value in (multiplier, dual_start, float(unlabelled)) if value is not None)

@@ -99,7 +99,7 @@ def decoded(entry: Any, tensor: Callable[[str], Tensor]) -> Any:
 
     :param entry: What it returned.
     :param tensor: Gives a tensor by its name, in memory of its own.
-    :raises AttributeError, KeyError, RuntimeError, TypeError, ValueError: If `entry` was not made by it.
+    :raises Exception: If `entry` was not made by it; also what NumPy and torch raise.
     """
     match entry:
         case None | bool() | int() | float() | str():

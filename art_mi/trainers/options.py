@@ -50,8 +50,8 @@ class FitOptions:
     :param checkpoint_every: Steps between checkpoints, beside the one at the end of each epoch.
     :param resume_from: Checkpoint, or folder of one, to go on from: weights, optimizers (learning rates too), schedule,
         average, dual variables, history and everything drawn are as they were, so that the run ends as if it had never
-        stopped; but for what persistent workers, a data set or an attack draw from generators of their own. A run that
-        callbacks or patience have ended stays ended.
+        stopped; but for what persistent workers, a data set or an attack draw from generators of their own. One of
+        other settings, or other arrays, is refused. A run that callbacks or patience have ended stays ended.
     :param validate_every: Epochs between validations; the last epoch has one too.
     :param patience: Validations without improvement before stopping.
     :param restore_best: End with the weights of the best validation, by accuracy under attack where it is measured.

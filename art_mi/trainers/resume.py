@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import reprlib
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from art_mi.evaluation.attacks import attack_settings, plain
 from art_mi.files import replace_file, writing_alone
+from art_mi.finished import content_digest
 from art_mi.randomness import random_states, restore_random_states
 from art_mi.trainers import processes
-from art_mi.trainers.batches import Batches
+from art_mi.trainers.batches import ArrayBatches, Batches
 from art_mi.trainers.checkpoint import check_state, load_checkpoint, save_checkpoint
 from art_mi.trainers.encoding import encoded
 from art_mi.trainers.trained import Trained
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY = "history.csv"
+ELSEWHERE = ("classifier", "attack", "fabric", "verbose", "channels_last", "compiled")  # no settings of what is trained
 
 
 @dataclass
@@ -117,6 +122,7 @@ class Checkpoints:
         drawn = {"global": random_states(self.device), "trainer": self.trainer.generator.get_state()}
         return {
             "kind": self.trained.kind(),
+            "settings": self._settings,
             "epoch": self._epoch_setting(),
             "phase": self.trainer.phase(max(state.begun - 1, 0)),
             "state": vars(state),
@@ -166,6 +172,7 @@ class Checkpoints:
         _check_alike(kept, {name: own[name] for name in ("trainer", "modules")}, what)
         self.trained.check(content["trained"])  # first, as the optimizer's parameters go by the names of the layers
         _check_alike(kept, own, what)
+        self._check_settings(content.get("settings", {}), content["epoch"])
         if state.best is not None:
             check_state(self.trainer.classifier.model, state.best["model"], "resume_from")
         if state.batch:
@@ -180,6 +187,32 @@ class Checkpoints:
                 f"`nb_epochs` must leave epoch {max(state.begun, 1)}, which was one of the {kept}, as it was; it would "
                 f"be one of the {phase}."
             )
+
+    def _check_settings(self, kept: dict[str, Any], epoch: dict[str, Any]) -> None:
+        """Refuse other settings and data; what an older release did not keep or a loader does not tell passes."""
+        what = "a checkpoint of a run"
+        own = {name: value for name, value in self._settings.items() if name in kept}
+        if None in (kept.get("data"), own.get("data")):
+            own.pop("data", None)
+        _check_alike(kept, own, what)
+        name = "number of processes"
+        if epoch[name] == self.trainer.fabric.world_size:
+            _check_alike(epoch, {"number of batches": len(self.batches)}, what)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """The trainer's settings, those of its attack, and a digest of arrays to train on."""
+        trainer, data = self.trainer, None
+        named = {name for kind in type(trainer).__mro__ for name in inspect.signature(kind).parameters}
+        own = {name: plain(value) for name, value in vars(trainer).items() if name in named.difference(ELSEWHERE)}
+        if trainer.attack is not None:
+            attack = attack_settings(trainer.attack)
+            own |= {"attack": attack.pop("attack"), **{f"attack's {name}": value for name, value in attack.items()}}
+        if isinstance(self.batches, ArrayBatches):
+            data = content_digest(
+                "", {"x": self.batches.x, **({} if self.batches.y is None else {"y": self.batches.y})}
+            )
+        return {**own, "data": data and f"digest {data[:12]}"}
 
     def _epoch_setting(self) -> dict[str, Any]:
         """What must be alike to go on in the middle of an epoch."""

@@ -55,9 +55,9 @@ def toy() -> Toy:
 def started() -> Callable[..., subprocess.Popen[str]]:
     """Starts a script beside the tests, or in `tests/trainers`, from where it may import."""
 
-    def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+    def start(script: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
         paths = os.pathsep.join(map(str, (HERE.parents[1], TRAINERS)))
-        env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **variables}
         command = [sys.executable, str(HERE / script), *map(str, arguments)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
@@ -68,8 +68,8 @@ def started() -> Callable[..., subprocess.Popen[str]]:
 def printed(started: Callable[..., subprocess.Popen[str]]) -> Callable[..., list[str]]:
     """Lines that such a script prints, which must end well and in time."""
 
-    def run(script: str, *arguments: object, seconds: float = 3600) -> list[str]:
-        with started(script, *arguments) as process:
+    def run(script: str, *arguments: object, seconds: float = 3600, **variables: str) -> list[str]:
+        with started(script, *arguments, **variables) as process:
             try:
                 out, err = process.communicate(timeout=seconds)
             finally:

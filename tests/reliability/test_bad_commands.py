@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import art_mi.cli
-from art_mi.cli import COMMANDS, command_parser, main
+from art_mi.cli import commands, main
+from art_mi.cli.commands import COMMANDS, command_parser
+from art_mi.models import small_cnn
 
 RIGHT = {  # what the options are that an example does not get wrong
     "demo": {},
@@ -80,7 +81,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     np.savez("data.npz", x=rng.random((120, 1, 4, 4), dtype=np.float32), y=np.arange(120) % 3)
     torch.save({}, "other.safetensors")
-    weights = art_mi.models.small_cnn((1, 4, 4), 3).state_dict()
+    weights = small_cnn((1, 4, 4), 3).state_dict()
     save_file(weights, "small.safetensors")
     return tmp_path
 
@@ -173,7 +174,7 @@ def test_an_error_is_one_line_and_its_traceback_comes_when_asked_for(
     def fails(arguments: list[str]) -> None:
         raise error
 
-    monkeypatch.setattr(art_mi.cli, "_run", fails)
+    monkeypatch.setattr(commands, "_run", fails)
     assert main(["selftest"]) == status
     assert capsys.readouterr().err == said
     for asked in (["--debug", "selftest"], ["selftest", "--debug"]):
@@ -191,6 +192,6 @@ def test_the_switch_is_no_option_of_a_command(
         main(["--help", "--debug"])
     assert "--debug" in capsys.readouterr().out
     seen: list[list[str]] = []
-    monkeypatch.setattr(art_mi.cli, "_run", seen.append)
+    monkeypatch.setattr(commands, "_run", seen.append)
     assert main(["--debug", "selftest", "--debug", "--only", "erasure"]) == 0
     assert seen == [["selftest", "--only", "erasure"]]

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from art_mi.cli import COMMANDS, main
+from art_mi.cli import main
+from art_mi.cli.commands import COMMANDS
 from art_mi.cli.inputs import load_weights, samples
 from art_mi.finished import content_digest
 from art_mi.report import load_records
@@ -121,6 +122,8 @@ def test_settings_of_any_content_are_read_or_refused(
     statuses: list[int] = []
 
     @once(count)
+    @example(content=VALID[command], style=None)
+    @example(content=[], style=None)
     @given(content=mutated(VALID[command]) | trees, style=st.sampled_from([None, True, False]))
     def read(content: Any, style: bool | None) -> None:
         (folder / "run.yaml").write_text(yaml.dump(content, default_flow_style=style, allow_unicode=True), "utf-8")
@@ -205,7 +208,13 @@ STATE = {
     "seen": np.arange(3),
     "epoch": 3,
     "rates": (0.1, 1),
+    "nothing": np.zeros(0, np.float32),
 }
+UNREADABLE = (
+    {"array": "state['nothing']", "dtype": "<f4", "shape": None},
+    {"array": "state['seen']", "dtype": "(1,,2)f4,", "shape": [3]},
+    {"array": "state['seen']", "dtype": "<i8", "shape": [2**70]},
+)
 entries = st.recursive(
     scalars
     | st.just({"tensor": "state['model']['weight']"})
@@ -232,9 +241,15 @@ def test_a_checkpoint_of_any_content_is_read_or_refused(count: int, tmp_path: Pa
     versions = st.sampled_from([FORMAT, VERSION, "", "2", "art_mi"])
     metadata = st.fixed_dictionaries({"format": versions, "version": versions, "state": st.text(max_size=30)})
     tensors = load_file(path)  # with whose digest a state of any content comes to be read
-    states = entries.map(json.dumps).map(
-        lambda text: {"format": FORMAT, "version": VERSION, "state": text, "digest": content_digest(text, tensors)}
-    )
+
+    def kept(state: Any) -> dict[str, str]:
+        text = json.dumps(state)
+        return {"format": FORMAT, "version": VERSION, "state": text, "digest": content_digest(text, tensors)}
+
+    states = entries.map(kept)
+    for entry in UNREADABLE:
+        path.write_bytes(packed({**header, "__metadata__": kept({"dict": [["a", entry]]})}, data))
+        assert re.match("`path` must be an intact checkpoint", refusal(lambda: load_checkpoint(path)) or "")
     headers = (metadata | states).map(lambda kept: {**header, "__metadata__": kept}) | trees
     contents = st.binary(max_size=100) | headers.map(packed) | headers.map(lambda made: packed(made, data))
 
@@ -342,11 +357,16 @@ def test_results_of_any_content_are_read_or_refused(count: int, tmp_path: Path, 
     (tmp_path / "record").mkdir()
     path, images = tmp_path / "record" / "results.json", tmp_path / "record" / "images.npz"
     tried: list[str | None] = []
+    drawn: list[str] = []
     names = ["name", "representation", "robustness", "layers", "features", "curve", "backbone", "history", "settings"]
+    whole = ModelRecord("model", history=({"epoch": 1, "loss": 0.5},), settings={"seed": 0}, command="art-mi").to_dict()
     made = st.dictionaries(st.sampled_from([*names, "command", "images", "nothing"]), trees, max_size=4)
-    texts = (made | trees).map(lambda content: json.dumps(content).encode()) | st.binary(max_size=60)
+    changed = made.map(lambda changes: {**whole, **changes})
+    texts = (made | changed | trees).map(lambda content: json.dumps(content).encode()) | st.binary(max_size=60)
 
     @once(count)
+    @example(content=json.dumps(whole).encode(), beside=None)
+    @example(content=b"[" * 50_000 + b"]" * 50_000, beside=None)
     @given(content=texts, beside=st.none() | st.binary(max_size=60))
     def read(content: bytes, beside: bytes | None) -> None:
         path.write_bytes(content)
@@ -356,7 +376,9 @@ def test_results_of_any_content_are_read_or_refused(count: int, tmp_path: Path, 
         for reader, where in ((ModelRecord.load, path.parent), (load_records, [tmp_path])):
             tried.append(refusal(lambda reader=reader, where=where: reader(where)))
             assert tried[-1] is None or re.match("`folders?` must hold ", tried[-1])
+        if tried[-1] is None:
+            drawn.append(load_records([tmp_path])[0].to_html())
 
     read()
-    assert None in tried
+    assert drawn  # what is read can be reported on
     tally("The input", "results of random content", len(tried), "read or refused by name")

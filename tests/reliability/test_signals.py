@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +109,31 @@ def test_a_thread_leaves_handlers_alone() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+
+
+WHILE_IMPORTING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Interrupting:
+    def find_spec(self, name, path=None, target=None, where=sys.argv[1]):
+        if name == where:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except BaseException:  # as packages do that try to import others
+                pass
+sys.meta_path.insert(0, Interrupting())
+sys.argv[2:] = ["selftest", "--only", "erasure"]
+"""
+
+
+MODULE = "import runpy; sys.argv[1:2] = []; runpy.run_module('art_mi.cli', run_name='__main__')"
+SCRIPT = "from art_mi.cli import main; sys.exit(main(sys.argv[2:]))"
+
+
+@pytest.mark.parametrize("entry", [MODULE, SCRIPT], ids=["module", "script"])
+@pytest.mark.parametrize("package", ["jsonargparse", "torch", "art", "art_mi.cli.selftest"])
+def test_an_interrupt_while_a_command_is_imported_is_one_line(package: str, entry: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", WHILE_IMPORTING + entry, package]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stderr, ended.stdout) == (130, "art-mi: interrupted\n", "")

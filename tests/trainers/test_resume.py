@@ -480,12 +480,12 @@ def other_batches(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
         (
             arrays,
             other_seed,
-            r"in the middle of an epoch, of a run with the same random_state, got one with 0 where this run has 1",
+            r"a checkpoint of a run with the same random_state, got one with 0 where this run has 1",
         ),
         (
             arrays,
             other_batches,
-            r"in the middle of an epoch, of a run with the same number of batches, got one with 4 .* has 5",
+            r"a checkpoint of a run with the same number of batches, got one with 4 .* has 5",
         ),
     ],
 )
@@ -586,7 +586,59 @@ def test_fewer_epochs_than_the_checkpoint_has_are_refused(toy: Any, written: Pat
     refused(toy, written, best_of_averages_and_plateau, message, resume_from=written, nb_epochs=1)
 
 
-def test_a_checkpoint_at_the_end_of_an_epoch_goes_on_with_other_data_and_seed(toy: Any, tmp_path: Path) -> None:
+def other_beta(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    trainer, source, options = trades(toy)
+    trainer.beta = 0.5
+    return trainer, source, options
+
+
+def other_radius(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    trainer, source, options = trades(toy)
+    trainer.attack.set_params(eps=0.2)
+    return trainer, source, options
+
+
+def other_attack(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    art = classifier(toy)
+    return TRADESTrainer(art, LangevinMonteCarlo(art, eps=0.1, verbose=False), verbose=False), None, {}
+
+
+def swapped(toy: Any) -> tuple[Any, Any, dict[str, Any]]:
+    return dale(toy, swapped=True)
+
+
+@pytest.mark.parametrize("steps", [4, 6], ids=["at the end of an epoch", "in the middle of one"])
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (trades, other_beta, r"with the same beta, got one with 6\.0 where this run has 0\.5"),
+        (trades, other_radius, r"with the same attack's eps, got one with 0\.1 where this run has 0\.2"),
+        (trades, other_attack, r"with the same attack, got one with 'Proj.*' where this run has 'LangevinMonteCarlo'"),
+        (dale, swapped, r"with the same swapped, got one with False where this run has True"),
+        (arrays, other_seed, r"with the same random_state, got one with 0 where this run has 1"),
+        (arrays, other_batches, r"with the same number of batches, got one with 4 where this run has 5"),
+    ],
+)
+def test_a_run_of_other_settings_is_refused(
+    toy: Any, tmp_path: Path, steps: int, first: Any, second: Any, message: str
+) -> None:
+    with pytest.raises(KilledError):
+        fit(toy, first, steps=steps, out=tmp_path, checkpoint_every=2)
+    refused(toy, tmp_path, second, message, out=tmp_path, resume_from=tmp_path)
+
+
+@pytest.mark.parametrize("part", ["x", "y"])
+def test_a_run_on_other_data_is_refused(toy: Any, tmp_path: Path, part: str) -> None:
     fit(toy, arrays, out=tmp_path, nb_epochs=1)
-    for case in (other_seed, other_batches):
-        assert len(fit(toy, case, resume_from=tmp_path).history) == EPOCHS
+    data = {"x": toy.x(SAMPLES), "y": toy.y(SAMPLES)}
+    data[part] = data[part][::-1].copy()
+    with pytest.raises(ValueError, match=r"with the same data, got one with 'digest .*' where this run has 'digest"):
+        arrays(toy)[0].fit(**data, batch_size=BATCH, nb_epochs=EPOCHS, resume_from=tmp_path)
+
+
+def test_what_an_older_release_did_not_keep_is_not_asked_for(toy: Any, tmp_path: Path) -> None:
+    expected = everything(fit(toy, arrays))
+    with pytest.raises(KilledError):
+        fit(toy, arrays, steps=6, out=tmp_path)
+    tampered(tmp_path, tmp_path, lambda content: content.pop("settings"))
+    assert everything(fit(toy, arrays, resume_from=tmp_path)) == expected
