@@ -24,7 +24,7 @@ from art_mi.metrics import chunks, critic, noisy, quantised
 from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.measurement import Measurement, Problem, constant
 from art_mi.metrics.survey import Survey, survey
-from art_mi.randomness import shifted
+from art_mi.randomness import PREDICTION, isolated_randomness, shifted
 from art_mi.representations import check_representation, in_batches, named_layer, representation
 from art_mi.results import UNITS, RepresentationVulnerability
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, PROPORTION, SEED, check, integer, one_of, or_none
@@ -217,8 +217,9 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         bridge.check_classifier(classifier)
         if self.layer is not None:
             named_layer(classifier.model, self.layer)
-        samples = chunks.Chunks(classifier, x, y, size)
-        with representation(classifier, self.layer) as represent:
+        samples = chunks.Chunks(classifier, x, y, size, self.random_state)
+        randomness = isolated_randomness(self.random_state ^ PREDICTION, classifier.device)
+        with randomness, representation(classifier, self.layer) as represent:
 
             def problems() -> Iterator[Problem]:
                 for number, (inputs, labels) in enumerate(samples):
