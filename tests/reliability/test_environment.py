@@ -18,7 +18,7 @@ from art.attacks.evasion import ProjectedGradientDescent
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 
 import art_mi
 from art_mi import WorstCaseMIEstimator, estimate_mutual_information, trainers
@@ -230,6 +230,52 @@ def test_workers_that_load_give_the_same_numbers(measure: str, workers: str, tal
     assert_same(found, expected)
     assert multiprocessing.active_children() == []
     tally("The environment", f"two workers by {workers}, {measure}", 1, "the same numbers")
+
+
+class Augmented(Dataset[Any]):
+    """Draws from every global generator."""
+
+    def __init__(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
+        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn = float(torch.rand(())) + np.random.rand() + random.random()  # noqa: NPY002
+        return (self.x[index] + 0.1 * drawn) / 1.3, self.y[index]
+
+
+LOADED: dict[str, Callable[..., Numbers]] = {
+    "metric": by_metric,
+    "accuracy": by_accuracy,
+    "layer_profile": OTHERS["layer_profile"],
+    "backbone_report": OTHERS["backbone_report"],
+}
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("measure", LOADED)
+def test_what_a_loader_draws_follows_the_seed_and_its_generators_are_as_before(
+    measure: str, workers: int, tally: Any
+) -> None:
+    own = torch.Generator().manual_seed(5)
+    data, options = Augmented(samples(), labels()), {"batch_size": 40, "num_workers": workers}
+    loaders: list[DataLoader[Any]] = [
+        DataLoader(data, shuffle=True, **options),
+        DataLoader(data, shuffle=True, generator=own, **options),
+        DataLoader(data, sampler=RandomSampler(data, generator=own), **options),
+    ]
+    for loader in loaders:
+        expected = LOADED[measure](loader, None, drawing)
+        for seed in range(2):
+            torch.rand(seed, generator=own)
+            with seeds(seed):
+                before, state = str(random_states(CPU)), own.get_state()
+                assert_same(LOADED[measure](loader, None, drawing), expected)
+                assert str(random_states(CPU)) == before
+                assert torch.equal(own.get_state(), state)
+    tally("The environment", f"loaders that draw, {measure}", 2 * len(loaders), "the same numbers, generators kept")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -96,6 +97,37 @@ def test_an_error_inside_lets_the_next_one_in() -> None:
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(OSError, match="on purpose"):
         pool.submit(fail).result(60)
+    with undivided():
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads")
+def test_an_interrupt_ends_a_wait_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("art_mi.interrupts.MOST", 10)
+    before, inside, done = (
+        signal.signal(signal.SIGINT, signal.default_int_handler),
+        threading.Event(),
+        threading.Event(),
+    )
+
+    def hold() -> None:
+        with undivided():
+            inside.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait(60)
+    timer = threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            undivided().__enter__()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+        done.set()
+        thread.join(60)
     with undivided():
         pass
 
