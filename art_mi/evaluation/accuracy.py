@@ -21,7 +21,8 @@ from art_mi.rules import SEED, check, integer
 def undisturbed(classifier: PyTorchClassifier, random_state: int) -> Iterator[None]:
     """Evaluation mode and seeded global generators; modes, gradients and random state return on exit.
 
-    ART's attacks draw from the global generators, set modes and clear the gradients of the weights.
+    ART's attacks draw from the global generators, set modes and clear the gradients of the weights. Calls of this
+    package by other threads wait until the context is left.
 
     :param classifier: ART classifier.
     :param random_state: Seed from 0 to 2**32 - 1.

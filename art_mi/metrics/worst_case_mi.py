@@ -106,7 +106,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :param robust_accuracy: Accuracy in [0, 1] measured under an attack of the same strength, to hold against the
             ceiling; for `"noisy"` that of a classifier behind the same noise, since the ceiling speaks of no other.
         :param unit: `"nats"` or `"bits"`.
-        :param random_state: Seed. Global random state is neither used nor changed.
+        :param random_state: Seed, also of what a model draws when it predicts and a loader when it is read. Global
+            random state is neither used nor changed.
         :param verbose: Show progress bars.
         :raises TypeError: If `attack` is not a projected-gradient attack, or `layer` or `codes` of another type.
         :raises ValueError: If a value breaks its rule; the message names it.
