@@ -107,7 +107,7 @@ def assess(
     :raises TypeError: If an argument is of another type.
     :raises ValueError: If an argument breaks its rule; the message names it.
     """
-    x, y = bridge.loaded(x, y)
+    x, y = bridge.loaded(x, y, random_state)
     if y is None:
         raise ValueError("`y` must be given, or come with the loader, got None.")
     if not isinstance(name, str):

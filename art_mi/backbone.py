@@ -21,7 +21,7 @@ from art_mi.evaluation import attacked_accuracy
 from art_mi.evaluation.attacks import pgd
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
-from art_mi.randomness import isolated_randomness
+from art_mi.randomness import PREDICTION, isolated_randomness
 from art_mi.representations import Representation, check_representation, in_batches, representation
 from art_mi.results import Accuracy, BackboneReport, Flag, Probe
 from art_mi.rules import POSITIVE, PROPORTION, check, integer, or_none
@@ -112,12 +112,12 @@ def backbone_report(
         random_state=random_state,
         verbose=verbose,
     )
-    x, y = bridge.loaded(x, y)
+    x, y = bridge.loaded(x, y, random_state)
     if y is None:
         raise ValueError("`y` must hold labels, got None.")
     source = _classifier(encoder, x, y, nb_classes, clip_values)
     samples = _Samples.of(source, x, y, random_state)
-    with representation(source, layer) as represent:
+    with isolated_randomness(random_state ^ PREDICTION, source.device), representation(source, layer) as represent:
         bench = _Bench(source, represent, samples, estimator, int(nb_epochs))
         heads, chosen = {}, {}
         for name in tqdm(PROBES, desc="probes", leave=False, disable=not verbose):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from art_mi.interrupts import orderly_interrupts
+from art_mi.interrupts import undivided
+from art_mi.randomness import LOADING, Stream
+from art_mi.rules import SEED, check
 from art_mi.threat import NormBall
 
 Batch = tuple[Tensor, Tensor | None]
@@ -135,7 +137,7 @@ def restored(model: nn.Module) -> Iterator[None]:
 
     :param model: Any module.
     """
-    with orderly_interrupts():
+    with undivided():
         modes = [(module, module.training) for module in model.modules()]
         wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         try:
@@ -148,18 +150,37 @@ def restored(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def unchanged(attack: EvasionAttack) -> Iterator[None]:
+def unchanged(attack: EvasionAttack, random_state: int | None = None) -> Iterator[None]:
     """On exit the settings of an attack, and of those inside it, are as before: ART's draw radii and aim in them.
 
     :param attack: Any ART attack.
+    :param random_state: Seed, from which generators of their own start; they too are as before on exit. None lets them
+        run on.
     """
-    parts = [attack, *(part for part in vars(attack).values() if isinstance(part, EvasionAttack))]
+    parts = _parts(attack)
     before = [{name: value for name, value in vars(part).items() if name in part.attack_params} for part in parts]
+    own = [value for part in parts for value in vars(part).values() if isinstance(value, torch.Generator)]
+    states = [] if random_state is None else [(generator, generator.get_state()) for generator in own]
     try:
+        for generator, _ in states:
+            generator.manual_seed(int(random_state or 0))
         yield
     finally:
+        for generator, state in states:
+            generator.set_state(state)
         for part, settings in zip(parts, before, strict=True):
             vars(part).update(settings)
+
+
+def _parts(attack: EvasionAttack) -> list[EvasionAttack]:
+    """An attack, those inside it, also in lists, those inside them, and so on."""
+    found = [attack]
+    for part in found:  # grows on the way
+        for value in vars(part).values():
+            for inner in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(inner, EvasionAttack) and all(inner is not known for known in found):
+                    found.append(inner)
+    return found
 
 
 def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
@@ -215,38 +236,79 @@ def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     return torch.as_tensor(index.astype(np.int64), device=classifier.device)
 
 
-def loaded(x: Any, y: Any = None) -> tuple[Any, Any]:
+def loaded(x: Any, y: Any = None, random_state: int = 0) -> tuple[Any, Any]:
     """Inputs and labels of a `DataLoader`, read in one pass so that they match; anything else as it is.
 
     :param x: What a caller passed as inputs.
     :param y: What a caller passed as labels; they go before those of the loader.
+    :param random_state: Seed of what a loader draws.
+    :raises ValueError: See :func:`batches`.
     """
     if not isinstance(x, DataLoader):
         return x, y
-    inputs, labels = joined(list(batches(x, labelled=y is None)))
+    inputs, labels = joined(list(batches(x, random_state, labelled=y is None)))
     return inputs, labels if y is None else y
 
 
-def batches(loader: DataLoader[Any], *, labelled: bool = True) -> Iterator[Batch]:
+def batches(loader: DataLoader[Any], random_state: int = 0, *, labelled: bool = True) -> Iterator[Batch]:
     """Inputs and labels, where there are any, of a loader's batches.
 
-    A loader draws from the global generator; between batches that is as it would be without it.
+    Loader and data set draw from the seed, and nothing else does: between batches all generators are as without them.
 
     :param loader: Of inputs, or of tuples that begin with inputs and labels.
+    :param random_state: Seed of what is drawn.
     :param labelled: Whether the labels are wanted.
+    :raises ValueError: If a batch is empty, or there are fewer than the loader's length says.
     """
-    state, source, end = torch.get_rng_state(), None, object()
+    check("random_state", random_state, SEED)
+    stream = Stream(random_state ^ LOADING, torch.device("cpu"), *own_generators(loader))
+    source, end, count = None, object(), 0
     while True:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.set_state(state)
+        with stream.running():
             source = iter(loader) if source is None else source
             batch = next(source, end)
-            state = torch.get_rng_state()
         if batch is end:
-            return
+            break
         columns = batch if isinstance(batch, list | tuple) else (batch,)
         has_labels = labelled and len(columns) > 1
-        yield torch.as_tensor(columns[0]), torch.as_tensor(columns[1]) if has_labels else None
+        yield check_filled(torch.as_tensor(columns[0])), torch.as_tensor(columns[1]) if has_labels else None
+        count += 1
+    with suppress(TypeError):  # a loader of unknown length
+        check_complete(count, len(loader))
+
+
+def own_generators(loader: DataLoader[Any]) -> list[torch.Generator]:
+    """Generators that a loader or its sampler was given.
+
+    :param loader: Any loader.
+    """
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    given = (loader.generator, getattr(sampler, "generator", None))
+    return [generator for generator in given if isinstance(generator, torch.Generator)]
+
+
+def check_filled(x: Tensor) -> Tensor:
+    """Refuse a batch without samples.
+
+    :param x: Inputs of a loader's batch.
+    :return: The inputs.
+    :raises ValueError: If there are none.
+    """
+    if x.ndim and len(x) == 0:
+        raise ValueError("`x` must hold samples in each batch, got an empty one.")
+    return x
+
+
+def check_complete(count: int, length: int, when: str = "") -> None:
+    """Refuse a loader that ends early.
+
+    :param count: Batches that it gave.
+    :param length: Batches that it says it has.
+    :param when: What the message says of the time.
+    :raises ValueError: If it gave fewer.
+    """
+    if count < length:
+        raise ValueError(f"`x` must give the {length} batches that its length says, got {count}{when}.")
 
 
 def joined(parts: Sequence[Batch]) -> Batch:

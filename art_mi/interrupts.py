@@ -1,7 +1,8 @@
-"""An interrupt, as by Ctrl-C, comes between the parts of what is undone together, and not within them."""
+"""What is undone together is not divided: by an interrupt, as by Ctrl-C, or by another thread."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -12,6 +13,29 @@ from typing import Any
 
 WHOLE = frozenset(("__enter__", "enter_context", "__exit__", "__del__"))
 DELAY, MOST = 0.001, 1000  # seconds, and how often
+_turn = threading.RLock()
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Orderly interrupts, and one thread at a time: others that come here wait until this one has left.
+
+    Modes and generators are of the whole process: two threads that change them would put back what the other one has
+    changed. A thread that is inside may enter again; one that waits inside for a thread that wants to enter waits
+    forever.
+    """
+    with orderly_interrupts(), _turn:
+        yield
+
+
+def _renew() -> None:
+    """In a forked process the thread whose turn it was may not exist."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 @contextmanager

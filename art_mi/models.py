@@ -50,14 +50,15 @@ def small_cnn(input_shape: Sequence[int], nb_classes: int, *, width: int = 32, r
     channels, height, across = input_shape
     flat = 2 * width * -(-height // 2) * -(-across // 2)
     model = nn.Sequential()
-    model.add_module("conv1", nn.Conv2d(channels, width, 3, padding=1))
-    model.add_module("relu1", nn.ReLU())
-    model.add_module("conv2", nn.Conv2d(width, 2 * width, 3, stride=2, padding=1))
-    model.add_module("relu2", nn.ReLU())
-    model.add_module("flatten", nn.Flatten())
-    model.add_module("features", nn.Linear(flat, 64))
-    model.add_module("relu3", nn.ReLU())
-    model.add_module("logits", nn.Linear(64, nb_classes))
+    with isolated_randomness(random_state, torch.device("cpu")):
+        model.add_module("conv1", nn.Conv2d(channels, width, 3, padding=1))
+        model.add_module("relu1", nn.ReLU())
+        model.add_module("conv2", nn.Conv2d(width, 2 * width, 3, stride=2, padding=1))
+        model.add_module("relu2", nn.ReLU())
+        model.add_module("flatten", nn.Flatten())
+        model.add_module("features", nn.Linear(flat, 64))
+        model.add_module("relu3", nn.ReLU())
+        model.add_module("logits", nn.Linear(64, nb_classes))
     _initialise(model, random_state)
     return model
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from art_mi.bridge import evaluating, outputs
+from art_mi.randomness import isolated_randomness
 from art_mi.rules import check, integer
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def named_layer(model: nn.Module, layer: str, name: str = "layer") -> nn.Module:
 @contextmanager
 def representation(classifier: PyTorchClassifier, layer: str | None = None) -> Iterator[Representation]:
     """The map x -> z from raw inputs to a layer's output, one row a sample, differentiable, in evaluation mode.
+
+    A model that draws when it predicts draws from the global generators, which are the caller's to seed.
 
     :param classifier: Checked by :func:`.check_classifier`.
     :param layer: Dotted name of any submodule; None for the model's output.
@@ -112,7 +115,12 @@ def running_order(classifier: PyTorchClassifier, x: Tensor) -> dict[str, bool]:
     :param classifier: Checked by :func:`.check_classifier`.
     :param x: A few raw inputs `(n, ...)`.
     """
-    with evaluating(classifier.model), running(classifier.model) as ran, torch.no_grad():
+    with (
+        isolated_randomness(0, classifier.device),
+        evaluating(classifier.model),
+        running(classifier.model) as ran,
+        torch.no_grad(),
+    ):
         outputs(classifier, x)
     names = {module: name for name, module in classifier.model.named_modules() if name}
     last = [module for module in reversed(dict.fromkeys(reversed(ran))) if module in names]
@@ -173,7 +181,8 @@ def encoder(classifier: PyTorchClassifier, layer: str | None) -> Encoder:
     :param layer: Dotted name; None for the whole model.
     """
     model = classifier.model
-    with representation(classifier, layer) as represent, running(model) as ran:
+    randomness = isolated_randomness(0, classifier.device)
+    with randomness, representation(classifier, layer) as represent, running(model) as ran:
         wanted = [parameter.requires_grad_() for parameter in model.parameters()]
         end = model if layer is None else named_layer(model, layer)
         z = represent(torch.zeros(2, *classifier.input_shape, device=classifier.device))

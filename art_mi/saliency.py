@@ -21,7 +21,7 @@ from art_mi import bridge, representations
 from art_mi.attacks.information import noisy_information
 from art_mi.channels import overall_std
 from art_mi.extras import optional
-from art_mi.randomness import isolated_randomness
+from art_mi.randomness import PREDICTION, isolated_randomness
 from art_mi.rules import POSITIVE, SEED, check, integer, one_of
 
 FloatArray = NDArray[np.float32]
@@ -80,7 +80,8 @@ def information_saliency(
     nb_batches = min(math.ceil(len(inputs) / batch_size), len(inputs) // 2)
     batches = torch.randperm(len(inputs), generator=generator, device=inputs.device).tensor_split(nb_batches)
     maps = torch.empty_like(inputs)
-    with representations.representation(classifier, layer) as represent:
+    randomness = isolated_randomness(random_state ^ PREDICTION, inputs.device)
+    with randomness, representations.representation(classifier, layer) as represent:
         z = representations.in_batches(represent, inputs, batch_size)
         representations.check_representation(z)
         # The draws concern the representation only, so that one pass back through the network serves them all

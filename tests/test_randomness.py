@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from art_mi.randomness import isolated_randomness, random_states, restore_random_states
+from art_mi.randomness import Stream, isolated_randomness, random_states, restore_random_states, seed_of
 from art_mi.trainers.checkpoint import load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
@@ -114,6 +114,34 @@ def test_states_of_a_cuda_device_come_back(two_cuda_devices: tuple[torch.Generat
     expected = torch.rand(3, generator=two_cuda_devices[1])
     restore_random_states(states, device)
     assert torch.equal(torch.rand(3, generator=two_cuda_devices[1]), expected)
+
+
+def test_others_generators_are_seeded_and_restored_alike() -> None:
+    own = torch.Generator().manual_seed(4)
+    before, seeded = own.get_state(), torch.rand(2, generator=torch.Generator().manual_seed(1))
+    with isolated_randomness(1, CPU, own):
+        assert torch.equal(torch.rand(2, generator=own), seeded)
+    assert torch.equal(own.get_state(), before)
+
+
+def test_a_stream_goes_on_from_block_to_block_and_is_not_seen_outside() -> None:
+    with isolated_randomness(2, CPU):
+        expected = [draws(), draws()]
+    before, stream, found = str(random_states(CPU)), Stream(2, CPU), []
+    for _ in range(2):
+        with stream.running():
+            found.append(draws())
+        assert str(random_states(CPU)) == before
+    assert found == expected
+
+
+def test_a_seed_of_a_generator_tells_where_it_is_and_draws_nothing() -> None:
+    one, other = (torch.Generator().manual_seed(0) for _ in range(2))
+    first = seed_of(one)
+    assert first == seed_of(one) == seed_of(other)
+    torch.rand((), generator=one)
+    assert seed_of(one) != first
+    assert 0 <= seed_of(one) < 2**32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

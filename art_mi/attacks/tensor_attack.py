@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from art_mi import bridge
 from art_mi.attacks.ascent import Move, Objective, ascend, best_of, falling
+from art_mi.randomness import isolated_randomness, seed_of
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, SEED, Rule, check, integer, or_none
 from art_mi.threat import NORMS, NormBall
 
@@ -118,6 +119,8 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
     def generate(self, x: Any, y: Any = None, mask: Any = None) -> Any:
         """Perturbed inputs, made in batches of nearly equal size.
 
+        A model that draws when it predicts is seeded from the attack's own generator.
+
         :param x: Raw inputs `(n, *input_shape)`, array or tensor.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; the classifier's predictions by default.
         :param mask: Array or tensor that broadcasts against `x`; features where it is zero are not perturbed.
@@ -131,10 +134,15 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
         nb_batches = max(1, min(math.ceil(len(inputs) / self.batch_size), len(inputs) // self.smallest_batch))
         batches = torch.arange(len(inputs), device=inputs.device).tensor_split(nb_batches)
         moved = []
-        for batch_id, index in enumerate(tqdm(batches, type(self).__name__, leave=False, disable=not self.verbose)):
-            self._batch_id = batch_id
-            y_batch, mask_batch = (None if part is None else part[index] for part in (labels, allowed))
-            moved.append(self.perturb(inputs[index], y_batch, mask=mask_batch))
+        bar = tqdm(batches, type(self).__name__, leave=False, disable=not self.verbose)
+        seed = seed_of(self._generator)
+        with isolated_randomness(seed, self.estimator.device):
+            for batch_id, index in enumerate(bar):
+                self._batch_id = batch_id
+                y_batch, mask_batch = (None if part is None else part[index] for part in (labels, allowed))
+                moved.append(self.perturb(inputs[index], y_batch, mask=mask_batch))
+        if seed_of(self._generator) == seed:  # the attack drew nothing; the model shall draw anew in the next call
+            torch.rand((), generator=self._generator, device=self._generator.device)
         if self.summary_writer is not None:
             self.summary_writer.reset()
         x_adv = torch.cat(moved)
@@ -148,6 +156,8 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
         mask: Tensor | None = None,
     ) -> Tensor:
         """Perturbed inputs of one batch, without leaving the device and without checks: what a trainer calls.
+
+        A model that draws when it predicts draws from the global generators, which are the caller's to seed.
 
         :param x: Raw inputs `(n, *input_shape)` on the classifier's device, inside its `clip_values`.
         :param y: Index labels `(n,)`; the classifier's predictions by default.

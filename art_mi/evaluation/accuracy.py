@@ -11,19 +11,18 @@ from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
 from art_mi.bridge import evaluating, label_tensor, unchanged
-from art_mi.interrupts import orderly_interrupts
-from art_mi.randomness import isolated_randomness
+from art_mi.interrupts import undivided
+from art_mi.randomness import PREDICTION, isolated_randomness
 from art_mi.results import Accuracy
 from art_mi.rules import SEED, check, integer
-
-PREDICTION = 0x9E3779B9  # turns a seed into that of predictions
 
 
 @contextmanager
 def undisturbed(classifier: PyTorchClassifier, random_state: int) -> Iterator[None]:
     """Evaluation mode and seeded global generators; modes, gradients and random state return on exit.
 
-    ART's attacks draw from the global generators, set modes and clear the gradients of the weights.
+    ART's attacks draw from the global generators, set modes and clear the gradients of the weights. Calls of this
+    package by other threads wait until the context is left.
 
     :param classifier: ART classifier.
     :param random_state: Seed from 0 to 2**32 - 1.
@@ -32,7 +31,7 @@ def undisturbed(classifier: PyTorchClassifier, random_state: int) -> Iterator[No
     """
     if not isinstance(classifier, PyTorchClassifier):
         raise TypeError(f"`classifier` must be an ART PyTorchClassifier, got {type(classifier).__name__}.")
-    with orderly_interrupts():
+    with undivided():
         gradients = [(parameter, parameter.grad) for parameter in classifier.model.parameters()]
         try:
             with evaluating(classifier.model), isolated_randomness(random_state, classifier.device):
@@ -92,18 +91,18 @@ def attacked_accuracy(
     """Accuracy on inputs that an ART attack perturbed, over all samples.
 
     :param classifier: ART classifier; its modes and gradients are left as found.
-    :param attack: Untargeted attack on that classifier; its settings are left as found.
+    :param attack: Untargeted attack on that classifier; its settings and its own generator are left as found.
     :param x: Inputs `(n, *input_shape)`.
     :param y: Index labels `(n,)`.
-    :param random_state: Seed of the attack's random starts, which ART draws from the global generators, and of
-        :func:`accuracy`. The generators are put back afterwards.
+    :param random_state: Seed of the attack's random starts, which ART's draws from the global generators and those of
+        this package from their own, and of :func:`accuracy`. The generators are put back afterwards.
     :raises TypeError: If `classifier` or `attack` is of another kind.
     :raises ValueError: If a shape or a label breaks its rule.
     """
     _labels(classifier, x, y)
     if not isinstance(attack, EvasionAttack):
         raise TypeError(f"`attack` must be an ART EvasionAttack, got {type(attack).__name__}.")
-    with undisturbed(classifier, random_state), unchanged(attack):
+    with undisturbed(classifier, random_state), unchanged(attack, random_state):
         return accuracy(classifier, attack.generate(x, y), y, random_state=random_state)
 
 

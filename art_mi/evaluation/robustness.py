@@ -127,7 +127,7 @@ def _ball(classifier: Any, norm: float | str, eps: float) -> NormBall:
 def _target(
     classifier: PyTorchClassifier, x: Any, y: Any, ball: NormBall, batch_size: int, random_state: int
 ) -> Target:
-    x, y = bridge.loaded(x, y)
+    x, y = bridge.loaded(x, y, random_state)
     if y is None:
         raise ValueError("`y` must hold labels: accuracy is measured against them, got None.")
     inputs = bridge.input_tensor(classifier, x)

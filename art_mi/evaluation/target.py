@@ -67,7 +67,7 @@ class Target:
         :raises ValueError: If it returns inputs of another shape.
         """
         started = time.perf_counter()
-        with undisturbed(self.classifier, self.random_state), unchanged(attack):
+        with undisturbed(self.classifier, self.random_state), unchanged(attack, self.random_state):
             x_adv = np.asarray(attack.generate(self.x.copy(), self.y), dtype=np.float32)
         if x_adv.shape != self.x.shape:
             raise ValueError(

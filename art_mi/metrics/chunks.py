@@ -32,15 +32,16 @@ class Chunks:
     that none is small; that many samples or fewer are one chunk, which is read once and kept.
     """
 
-    def __init__(self, classifier: PyTorchClassifier, x: Any, y: Any, size: int) -> None:
+    def __init__(self, classifier: PyTorchClassifier, x: Any, y: Any, size: int, random_state: int = 0) -> None:
         """Read nothing yet.
 
         :param classifier: Gives device, input shape, clip values and number of classes.
         :param x: Raw inputs `(n, *input_shape)`: array, tensor or `DataLoader` of inputs or (input, label) pairs.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; they go before those of a loader.
         :param size: Samples in a chunk of a loader.
+        :param random_state: Seed of what a loader draws, each time anew.
         """
-        self._classifier, self._x, self._y, self._size = classifier, x, y, size
+        self._classifier, self._x, self._y, self._size, self._random_state = classifier, x, y, size, random_state
         self._most = size + size // 4
         self._kept: Chunk | None = None
         self._nb_samples: int | None = None
@@ -89,7 +90,7 @@ class Chunks:
         """Samples of a loader, cut where chunks end, whatever the size of its batches."""
         done, number, held = 0, 0, list[bridge.Batch]()
         sampler = getattr(self._x.batch_sampler, "sampler", self._x.sampler)
-        for batch in bridge.batches(self._x, labelled=self._y is None):
+        for batch in bridge.batches(self._x, self._random_state, labelled=self._y is None):
             held.append(batch)
             number += len(batch[0])
             while number > self._most:

@@ -24,7 +24,7 @@ from art_mi.metrics import chunks, critic, noisy, quantised
 from art_mi.metrics.conclusion import conclude
 from art_mi.metrics.measurement import Measurement, Problem, constant
 from art_mi.metrics.survey import Survey, survey
-from art_mi.randomness import shifted
+from art_mi.randomness import PREDICTION, isolated_randomness, shifted
 from art_mi.representations import check_representation, in_batches, named_layer, representation
 from art_mi.results import UNITS, RepresentationVulnerability
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, PROPORTION, SEED, check, integer, one_of, or_none
@@ -107,7 +107,8 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :param robust_accuracy: Accuracy in [0, 1] measured under an attack of the same strength, to hold against the
             ceiling; for `"noisy"` that of a classifier behind the same noise, since the ceiling speaks of no other.
         :param unit: `"nats"` or `"bits"`.
-        :param random_state: Seed. Global random state is neither used nor changed.
+        :param random_state: Seed, also of what a model draws when it predicts and a loader when it is read. Global
+            random state is neither used nor changed.
         :param verbose: Show progress bars.
         :raises TypeError: If `attack` is not a projected-gradient attack, or `layer` or `codes` of another type.
         :raises ValueError: If a value breaks its rule; the message names it.
@@ -218,8 +219,9 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         bridge.check_classifier(classifier)
         if self.layer is not None:
             named_layer(classifier.model, self.layer)
-        samples = chunks.Chunks(classifier, x, y, size)
-        with representation(classifier, self.layer) as represent:
+        samples = chunks.Chunks(classifier, x, y, size, self.random_state)
+        randomness = isolated_randomness(self.random_state ^ PREDICTION, classifier.device)
+        with randomness, representation(classifier, self.layer) as represent:
 
             def problems() -> Iterator[Problem]:
                 for number, (inputs, labels) in enumerate(samples):

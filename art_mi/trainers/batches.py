@@ -15,7 +15,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from art_mi.bridge import input_tensor, label_tensor
+from art_mi.bridge import check_filled, input_tensor, label_tensor, own_generators
 from art_mi.randomness import isolated_randomness
 
 Batch = tuple[Tensor, Tensor | None]
@@ -139,7 +139,7 @@ class LoaderBatches:
         """Generators that the loader was given start from the seed, and are as before afterwards."""
         loader: Any = self.loader
         sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-        given = [g for g in (loader.generator, getattr(sampler, "generator", None)) if isinstance(g, torch.Generator)]
+        given = own_generators(loader)
         before = [generator.get_state() for generator in given]
         if isinstance(sampler, DistributedSampler):
             sampler.seed = seed
@@ -190,7 +190,5 @@ class GeneratorBatches:
 
 
 def _checked(classifier: PyTorchClassifier, x: Any, y: Any) -> Batch:
-    inputs = input_tensor(classifier, x)
-    if len(inputs) == 0:
-        raise ValueError("`x` must hold samples in each batch, got an empty one.")
+    inputs = check_filled(input_tensor(classifier, x))
     return inputs, None if y is None else label_tensor(classifier, y, len(inputs))

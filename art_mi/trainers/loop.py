@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from art_mi.interrupts import orderly_interrupts
+from art_mi.bridge import check_complete
+from art_mi.interrupts import undivided
 from art_mi.randomness import isolated_randomness
 from art_mi.trainers import processes
 from art_mi.trainers.average import MovingAverage
@@ -60,7 +61,7 @@ class Loop:
             folder; nothing is changed then.
         :raises FloatingPointError: If a term or a weight is not finite.
         """
-        with orderly_interrupts(), self.checkpoints.claimed:
+        with undivided(), self.checkpoints.claimed:
             self._begin()
             self._train()
 
@@ -208,11 +209,7 @@ class Loop:
 
     def _end_of_epoch(self) -> None:
         state, trainer = self.state, self.trainer
-        if state.batch < len(self.batches):
-            raise ValueError(
-                f"`x` must give the {len(self.batches)} batches that its length says, got {state.batch} in epoch "
-                f"{state.epoch + 1}."
-            )
+        check_complete(state.batch, len(self.batches), f" in epoch {state.epoch + 1}")
         self._look()
         self._check_weights()
         if not state.counted:

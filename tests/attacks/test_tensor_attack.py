@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import art_mi
-from art_mi import LangevinMonteCarlo, WorstCaseMIAttack
+from art_mi import LangevinMonteCarlo, WorstCaseMIAttack, evaluate_robustness
+from art_mi.attacks import MarginAttack
+from art_mi.evaluation import attacked_accuracy
 from art_mi.trainers import MadryPGDTrainer
 
 KINDS: dict[str, tuple[type[Any], dict[str, Any]]] = {
@@ -412,3 +414,72 @@ def test_trainers_train_against_it(kind: str) -> None:
     MadryPGDTrainer(art, attack=attack(kind, art, eps=0.05), verbose=False).fit(x, y, batch_size=40, nb_epochs=1)
     assert not torch.equal(art.model.weight.detach(), before)
     assert art.model.weight.isfinite().all()
+
+
+# --- a model that draws when it predicts ---
+
+
+class Drawing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.randn_like(x)
+
+
+def drawing() -> PyTorchClassifier:
+    linear = nn.Linear(4, 3)
+    drawn(linear, 0)
+    return PyTorchClassifier(nn.Sequential(Drawing(), linear), nn.CrossEntropyLoss(), (4,), 3, device_type="cpu")
+
+
+@pytest.mark.parametrize("num_random_init", [0, 1])
+def test_what_a_model_draws_follows_the_attacks_seed_and_is_fresh_without_one(num_random_init: int) -> None:
+    x, y = np.random.default_rng(0).random((40, 4), dtype=np.float32), np.arange(40) % 3
+    art = drawing()
+
+    def runs(random_state: int | None) -> list[NDArray[np.float32]]:
+        options: dict[str, Any] = {"eps": 0.1, "max_iter": 3, "num_random_init": num_random_init, "verbose": False}
+        attack = MarginAttack(art, random_state=random_state, **options)
+        return [attack.generate(x, y) for _ in range(2)]
+
+    before = torch.get_rng_state()
+    first = runs(0)
+    torch.rand(1)
+    again = runs(0)
+    torch.set_rng_state(before)
+    assert np.array_equal(first, again)
+    others = [*first, *runs(1), *runs(None), *runs(None)]
+    assert len({found.tobytes() for found in others}) == len(others)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Both(EvasionAttack):  # type: ignore[misc]
+    """As ART's AutoAttack, a list of others."""
+
+    _estimator_requirements = (PyTorchClassifier,)
+
+    def __init__(self, attacks: list[EvasionAttack]) -> None:
+        super().__init__(estimator=attacks[0].estimator)
+        self.attacks = attacks
+
+    def generate(self, x: Any, y: Any = None, **_: Any) -> Any:
+        return self.attacks[-1].generate(x, y)
+
+
+@pytest.mark.parametrize("random_state", [0, 5, None])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_evaluation_seeds_an_attack_of_this_package_and_puts_its_generator_back(
+    random_state: int | None, wrapped: bool
+) -> None:
+    art = drawing()
+    x, y = np.random.default_rng(0).random((200, 4), dtype=np.float32), np.arange(200) % 3
+    options: dict[str, Any] = {"eps": 0.3, "eps_step": 0.1, "max_iter": 2, "temperature": 1.0, "num_random_init": 1}
+    own = LangevinMonteCarlo(art, random_state=random_state, verbose=False, **options)
+    attack, before = Both([own, own]) if wrapped else own, own._generator.get_state()
+    seeds = (0, 0, 1, 0)
+    found = [attacked_accuracy(art, attack, x, y, random_state=seed).correct.tobytes() for seed in seeds]
+    assert found[0] == found[1] == found[3] != found[2]
+    assert torch.equal(own._generator.get_state(), before)
+    robust: dict[str, Any] = {"checks": False, "verbose": False}
+    twice = evaluate_robustness(art, x, y, eps=0.3, attacks={"one": attack, "same": attack}, **robust)
+    correct = [outcome.accuracy.correct for outcome in twice.attacks.values()]
+    assert np.array_equal(*correct)
+    assert torch.equal(own._generator.get_state(), before)

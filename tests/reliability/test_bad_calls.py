@@ -601,13 +601,13 @@ def found(dotted: str) -> Any:
     return getattr(OBJECTS[owner]() if owner in OBJECTS else made(**good(owner)), method[0])
 
 
-def good(dotted: str, wrong: str = "") -> dict[str, Any]:
-    """Arguments of a call that nothing is wrong with, all but one; most that have a default are left out."""
+def good(dotted: str, *wrong: str) -> dict[str, Any]:
+    """Arguments of a call that nothing is wrong with, without those that are; most that have a default are left out."""
     own = {**GOOD, **OF.get(dotted.partition(".")[0], {}), **OF.get(dotted, {})}
     given = inspect.signature(found(dotted)).parameters
     needed = {name for name, p in given.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
     wanted = needed | given.keys() & {"y", "eps", "verbose"} | OF.get(dotted, {}).keys()
-    return {name: own[name] for name in sorted(wanted - {wrong})}
+    return {name: own[name] for name in sorted(wanted.difference(wrong))}
 
 
 def run(call: Callable[..., Any], arguments: dict[str, Any]) -> None:

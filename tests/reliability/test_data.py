@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+import art_mi
 from tests.trainers import test_base as trainers
 from tests.trainers import test_resume as runs
 
@@ -169,6 +170,31 @@ def test_a_loader_that_ends_early_or_gives_nothing_is_refused(toy: Any, tally: A
         refuses(toy, made(toy, kind), loader, None, ValueError, message)
     what = "loaders with an empty batch" if empty else "loaders that end early"
     tally("The run", f"{what}, all trainers", times * len(EVERY_KIND), "refused, the epoch taken back")
+
+
+LOADED: dict[str, Callable[..., Any]] = {
+    "WorstCaseMIEstimator": lambda art, x: art_mi.WorstCaseMIEstimator(eps=0.1, verbose=False).evaluate(art, x),
+    "layer_profile": lambda art, x: art_mi.layer_profile(art, x, eps=0.1, verbose=False),
+    "feature_profile": lambda art, x: art_mi.feature_profile(art, x, eps=0.1, verbose=False),
+    "vulnerability_curve": lambda art, x: art_mi.vulnerability_curve(art, x, eps=[0.1], verbose=False),
+    "evaluate_robustness": lambda art, x: art_mi.evaluate_robustness(art, x, None, eps=0.1, verbose=False),
+    "backbone_report": lambda art, x: art_mi.backbone_report(art, x, None, eps=0.1, verbose=False),
+    "assess": lambda art, x: art_mi.assess(art, x, None, eps=0.1, verbose=False),
+}
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("name", LOADED)
+def test_measures_refuse_a_loader_that_ends_early_or_gives_nothing(
+    toy: Any, tally: Any, name: str, empty: bool
+) -> None:
+    loader = Short(Listed(toy.x(160), toy.y(160)), batch_size=40)
+    for loader.at in range(4):
+        loader.empty = empty
+        early = rf"`x` must give the 4 batches that its length says, got {loader.at}\."
+        with pytest.raises(ValueError, match="`x` must hold samples in each batch, got an empty" if empty else early):
+            LOADED[name](toy.classifier(), loader)
+    tally("The run", f"loaders that end early or have an empty batch, {name}", 4, "refused")
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])

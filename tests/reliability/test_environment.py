@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import gc
+import json
 import multiprocessing
-import os
 import random
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from art.attacks.evasion import ProjectedGradientDescent
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 
-from art_mi import WorstCaseMIEstimator, estimate_mutual_information
+import art_mi
+from art_mi import WorstCaseMIEstimator, estimate_mutual_information, trainers
 from art_mi.attacks import LangevinMonteCarlo, MarginAttack, WorstCaseMIAttack
 from art_mi.evaluation import evaluate_robustness
 from art_mi.randomness import random_states, restore_random_states
@@ -31,8 +32,17 @@ CPU = torch.device("cpu")
 FEATURES, CLASSES, SAMPLES = 5, 3, 120
 
 
-def classifier(device_type: str = "cpu") -> PyTorchClassifier:
-    model = nn.Sequential(nn.Linear(FEATURES, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, CLASSES))
+class Drawing(nn.Module):
+    """Adds what it draws from every global generator."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        drawn = torch.randn(x.shape) + np.random.rand() + random.random()  # noqa: NPY002
+        return x + 0.05 * drawn
+
+
+def classifier(device_type: str = "cpu", *, draws: bool = False) -> PyTorchClassifier:
+    first = nn.Sequential(nn.Linear(FEATURES, 8), Drawing()) if draws else nn.Linear(FEATURES, 8)
+    model = nn.Sequential(first, nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, CLASSES))
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -41,6 +51,10 @@ def classifier(device_type: str = "cpu") -> PyTorchClassifier:
     return PyTorchClassifier(
         model, nn.CrossEntropyLoss(), optimizer=torch.optim.SGD(model.parameters(), 0.1), **options
     )
+
+
+def drawing() -> PyTorchClassifier:
+    return classifier(draws=True)
 
 
 def samples(n: int = SAMPLES) -> NDArray[np.float32]:
@@ -52,11 +66,12 @@ def labels(n: int = SAMPLES) -> NDArray[np.int64]:
 
 
 Numbers = dict[str, Any]
+Make = Callable[[], PyTorchClassifier]
 
 
-def by_metric(x: Any, y: Any, device_type: str = "cpu") -> Numbers:
+def by_metric(x: Any, y: Any, make: Make = classifier) -> Numbers:
     estimator = WorstCaseMIEstimator(eps=0.1, max_iter=4, num_random_init=1, verbose=False)
-    found = estimator.evaluate(classifier(device_type), x, y)
+    found = estimator.evaluate(make(), x, y)
     parts = {name: getattr(found, name) for name in ("normal", "worst_case", "vulnerability")}
     return {f"{name}.{end}": value for name, part in parts.items() for end, value in interval(part).items()}
 
@@ -66,9 +81,9 @@ def interval(part: Any) -> Numbers:
     return {"value": part.value, "low": low, "high": high}
 
 
-def by_attacks(x: Any, y: Any, device_type: str = "cpu") -> Numbers:
+def by_attacks(x: Any, y: Any, make: Make = classifier) -> Numbers:
     options = {"eps": 0.1, "max_iter": 4, "num_random_init": 1, "random_state": 0, "verbose": False}
-    art = classifier(device_type)
+    art = make()
     made = {kind.__name__: kind(art, **options) for kind in (LangevinMonteCarlo, MarginAttack, WorstCaseMIAttack)}
     return {name: np.asarray(attack.generate(x, y)) for name, attack in made.items()}
 
@@ -78,14 +93,14 @@ def by_estimate(x: Any, y: Any) -> Numbers:
     return interval(found)
 
 
-def by_accuracy(x: Any, y: Any, device_type: str = "cpu") -> Numbers:
+def by_accuracy(x: Any, y: Any, make: Make = classifier) -> Numbers:
     options: dict[str, Any] = {"eps": 0.1, "attacks": ["FGSM", "PGD-20"], "checks": False, "verbose": False}
-    found = evaluate_robustness(classifier(device_type), x, y, **options)
+    found = evaluate_robustness(make(), x, y, **options)
     return {"clean": found.clean.value, "worst": found.worst_case.value}
 
 
-def by_training(x: Any, y: Any, device_type: str = "cpu") -> Numbers:
-    art = classifier(device_type)
+def by_training(x: Any, y: Any, make: Make = classifier) -> Numbers:
+    art = make()
     attack = MarginAttack(art, eps=0.1, max_iter=2, random_state=0, verbose=False)
     MIMAETrainer(art, attack, verbose=False).fit(x, y, batch_size=40, nb_epochs=2)
     return {name: value.cpu().numpy() for name, value in art.model.state_dict().items()}
@@ -96,6 +111,61 @@ MEASURES: dict[str, Callable[..., Numbers]] = {
     "attacks": by_attacks,
     "accuracy": by_accuracy,
     "training": by_training,
+}
+SMALL: dict[str, Any] = {"eps": 0.1, "max_iter": 2, "verbose": False}
+
+
+def told(found: Any, name: str = "") -> Numbers:
+    """All that a result says but how long it took, by where it says it."""
+    if isinstance(found, dict):
+        return {k: v for key, part in found.items() if key != "seconds" for k, v in told(part, f"{name}.{key}").items()}
+    if isinstance(found, list | tuple):
+        return {k: v for i, part in enumerate(found) for k, v in told(part, f"{name}.{i}").items()}
+    return {name: found if isinstance(found, np.ndarray) else repr(found)}
+
+
+def by_method(copies: int = 1, **options: Any) -> Callable[..., Numbers]:
+    estimator = WorstCaseMIEstimator(**SMALL, layer="2", max_steps=3, attack_steps=1, **options)
+
+    def measured(x: Any, y: Any, make: Make) -> Numbers:
+        return told(estimator.evaluate(make(), np.concatenate([x] * copies), np.concatenate([y] * copies)).to_dict())
+
+    return measured
+
+
+def by_trainer(name: str) -> Callable[..., Numbers]:
+    def trained(x: Any, y: Any, make: Make) -> Numbers:
+        art, options = make(), {"layer": "2"} if name == "WorstCaseMITrainer" else {}
+        attack = ProjectedGradientDescent(art, **SMALL, eps_step=0.05, num_random_init=1)
+        trainer = getattr(trainers, name)(art, attack, verbose=False, **options)
+        trainer.fit(x, y, validation_data=(x[:40], y[:40]), batch_size=40, nb_epochs=1)
+        return {key: value.numpy() for key, value in art.model.state_dict().items()}
+
+    return trained
+
+
+def by_card(x: Any, y: Any, make: Make) -> Numbers:
+    return told(art_mi.assess(make(), x, y, eps=0.1, attacks=["FGSM"], nb_images=2, verbose=False).to_dict())
+
+
+OTHERS: dict[str, Callable[..., Numbers]] = {
+    "critic": by_method(4, method="critic"),
+    "quantised": by_method(method="quantised", codes="sign", max_codes=8),
+    "layer_profile": lambda x, y, make: told(art_mi.layer_profile(make(), x, y, **SMALL).to_dict()),
+    "feature_profile": lambda x, y, make: told(art_mi.feature_profile(make(), x, "2", **SMALL).to_dict()),
+    "vulnerability_curve": lambda x, y, make: told(
+        art_mi.vulnerability_curve(make(), x, y, **{**SMALL, "eps": [0.05, 0.1]}).to_dict()
+    ),
+    "backbone_report": lambda x, y, make: told(
+        art_mi.backbone_report(make(), x, y, layer="2", nb_epochs=1, **SMALL).to_dict()
+    ),
+    "information_saliency": lambda x, y, make: told(art_mi.information_saliency(make(), x)),
+    "loss_saliency": lambda x, y, make: told(
+        art_mi.loss_saliency(make(), x[:20], y[:20], method="smoothgrad", nb_points=3)
+    ),
+    "estimate": lambda x, y, make: by_estimate(np.concatenate([x] * 4), np.concatenate([y] * 4)),
+    "assess": by_card,
+    **{name: by_trainer(name) for name in trainers.__all__ if name.endswith("Trainer") and name != "StepTrainer"},
 }
 each_measure = pytest.mark.parametrize("measure", MEASURES)
 
@@ -162,6 +232,52 @@ def test_workers_that_load_give_the_same_numbers(measure: str, workers: str, tal
     tally("The environment", f"two workers by {workers}, {measure}", 1, "the same numbers")
 
 
+class Augmented(Dataset[Any]):
+    """Draws from every global generator."""
+
+    def __init__(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
+        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn = float(torch.rand(())) + np.random.rand() + random.random()  # noqa: NPY002
+        return (self.x[index] + 0.1 * drawn) / 1.3, self.y[index]
+
+
+LOADED: dict[str, Callable[..., Numbers]] = {
+    "metric": by_metric,
+    "accuracy": by_accuracy,
+    "layer_profile": OTHERS["layer_profile"],
+    "backbone_report": OTHERS["backbone_report"],
+}
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("measure", LOADED)
+def test_what_a_loader_draws_follows_the_seed_and_its_generators_are_as_before(
+    measure: str, workers: int, tally: Any
+) -> None:
+    own = torch.Generator().manual_seed(5)
+    data, options = Augmented(samples(), labels()), {"batch_size": 40, "num_workers": workers}
+    loaders: list[DataLoader[Any]] = [
+        DataLoader(data, shuffle=True, **options),
+        DataLoader(data, shuffle=True, generator=own, **options),
+        DataLoader(data, sampler=RandomSampler(data, generator=own), **options),
+    ]
+    for loader in loaders:
+        expected = LOADED[measure](loader, None, drawing)
+        for seed in range(2):
+            torch.rand(seed, generator=own)
+            with seeds(seed):
+                before, state = str(random_states(CPU)), own.get_state()
+                assert_same(LOADED[measure](loader, None, drawing), expected)
+                assert str(random_states(CPU)) == before
+                assert torch.equal(own.get_state(), state)
+    tally("The environment", f"loaders that draw, {measure}", 2 * len(loaders), "the same numbers, generators kept")
+
+
 @contextmanager
 def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
@@ -183,16 +299,24 @@ def seeds(seed: int) -> Iterator[None]:
         restore_random_states(before, CPU)
 
 
-@each_measure
-def test_neither_reruns_nor_global_seeds_nor_deterministic_mode_change_a_number(measure: str, tally: Any) -> None:
-    expected = MEASURES[measure](samples(), labels())
-    assert_same(MEASURES[measure](samples(), labels()), expected)
-    for seed in range(3):
+@pytest.mark.parametrize("make", [classifier, drawing])
+@pytest.mark.parametrize("measure", [*MEASURES, *OTHERS])
+def test_neither_reruns_nor_global_seeds_nor_deterministic_mode_change_a_number(
+    measure: str, make: Make, tally: Any
+) -> None:
+    def measured() -> Numbers:
+        return {**MEASURES, **OTHERS}[measure](samples(), labels(), make)
+
+    expected = measured()
+    for seed in range(2):
         with seeds(seed):
-            assert_same(MEASURES[measure](samples(), labels()), expected)
+            before = random_states(CPU)
+            assert_same(measured(), expected)
+            assert str(random_states(CPU)) == str(before)
     with deterministic():
-        assert_same(MEASURES[measure](samples(), labels()), expected)
-    tally("The environment", f"reruns, global seeds, deterministic mode, {measure}", 5, "the same numbers")
+        assert_same(measured(), expected)
+    model = "a model that draws" if make is drawing else "a model"
+    tally("The environment", f"reruns, global seeds, deterministic mode, {measure}, {model}", 3, "the same numbers")
 
 
 @each_measure
@@ -210,45 +334,22 @@ def test_one_thread_and_two_agree_within_rounding(measure: str, tally: Any) -> N
 @each_measure
 def test_cuda_agrees_with_the_cpu_and_with_itself(measure: str, tally: Any) -> None:
     expected = MEASURES[measure](samples(), labels())
-    found, again = (MEASURES[measure](samples(), labels(), "gpu") for _ in range(2))
+    found, again = (MEASURES[measure](samples(), labels(), partial(classifier, "gpu")) for _ in range(2))
     assert_same(again, found)
     for name in expected if measure in ("metric", "accuracy") else ():
         assert found[name] == pytest.approx(expected[name], abs=0.05), name
     tally("The environment", f"CUDA, {measure}", 2, "the same numbers on rerun, close to those of the CPU")
 
 
-def resident() -> float:
-    """Memory of this process in MiB."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def held(art: PyTorchClassifier) -> dict[str, int]:
-    """What must not grow: open files, threads, hooks."""
-    hooks = [vars(module)[name] for module in art.model.modules() for name in vars(module) if name.endswith("hooks")]
-    return {
-        "files": len(os.listdir("/proc/self/fd")),
-        "threads": threading.active_count(),
-        "hooks": sum(map(len, hooks)),
-    }
-
-
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 @pytest.mark.parametrize("nb_calls", [15, pytest.param(500, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("layer", [None, "2"])
-def test_metric_calls_leak_nothing(layer: str | None, nb_calls: int, tally: Any) -> None:
-    """A result kept would be more than four objects, and in 500 calls 12 MiB of resamples."""
-    art, x, y = classifier(), samples(), labels()
-    estimator = WorstCaseMIEstimator(eps=0.1, max_iter=2, layer=layer, verbose=False)
-    for _ in range(5):
-        estimator.evaluate(art, x, y)
-    gc.collect()
-    before, objects, memory = held(art), len(gc.get_objects()), resident()
-    for _ in range(nb_calls):
-        estimator.evaluate(art, x, y)
-    gc.collect()
-    assert held(art) == before
-    assert len(gc.get_objects()) - objects < 4 * nb_calls
-    assert resident() - memory < 8
-    where = "the output" if layer is None else "a layer"
-    tally("The environment", f"metric calls on {where}", nb_calls, "no memory, objects, hooks, files or threads kept")
+def test_calls_leak_nothing(printed: Callable[..., list[str]], nb_calls: int, tally: Any) -> None:
+    """An object kept a call would be at least three, and resamples kept would be 12 MiB in 500 calls."""
+    found = [json.loads(line) for line in printed("leaks.py", nb_calls)]
+    assert len(found) == 6
+    for grown in found:
+        name, calls = grown.pop("name"), grown.pop("calls")
+        assert (grown["files"], grown["threads"], grown["hooks"]) == (0, 0, 0), name
+        assert grown["objects"] < 3 <= calls, name
+        assert grown["MiB"] < 8, name
+        tally("The environment", name, calls, "no memory, objects, hooks, files or threads kept")

@@ -443,7 +443,7 @@ def test_a_constant_network_says_nothing(settings: dict[str, Any], labelled: boo
     tally(AREA, "constant networks", 1, "0 nats, and accuracy no better than chance")
 
 
-class Alike(nn.Module):
+class Rounded(nn.Module):
     """One value for all inputs, but for rounding."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
@@ -465,7 +465,7 @@ class Alike(nn.Module):
 )
 def test_a_network_that_is_constant_up_to_rounding_says_nothing(function: Any, tally: Any) -> None:
     x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    classifier = PyTorchClassifier(Alike(function), nn.CrossEntropyLoss(), (3,), 2, device_type="cpu")
+    classifier = PyTorchClassifier(Rounded(function), nn.CrossEntropyLoss(), (3,), 2, device_type="cpu")
     found = WorstCaseMIEstimator(0.1, verbose=False).evaluate(classifier, x)
     assert (found.normal.value, found.worst_case.value) == (0.0, 0.0)
     tally(AREA, "constant networks", 1, "0 nats, and accuracy no better than chance")
