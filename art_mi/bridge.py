@@ -20,7 +20,6 @@ from art.estimators.classification import PyTorchClassifier
 from art.preprocessing.standardisation_mean_std import StandardisationMeanStdPyTorch
 from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
 from art.utils import check_and_transform_label_format
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -265,14 +264,23 @@ def _float_tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, np.ndarray | Tensor | list | tuple):
         raise TypeError(f"`{name}` must be an array, a tensor or a DataLoader, got {type(value).__name__}.")
     try:
-        array: Tensor | NDArray[Any] = value.detach() if isinstance(value, Tensor) else np.asarray(value)
-        if not isinstance(array, Tensor):
-            array = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))  # a copy in this machine's order
-        if array.is_complex():
-            raise TypeError("complex numbers")
-        return array.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # sums round by layout
-    except (TypeError, ValueError) as error:
+        tensor = native(value)
+        if tensor.is_complex() or tensor.layout is not torch.strided:
+            raise TypeError("complex or sparse")
+        return tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # sums round by layout
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"`{name}` must be numeric, got {type(value).__name__} that is not: {error}") from error
+
+
+def native(values: Any) -> Tensor:
+    """A tensor as it is, without its graph; anything else as one, a copy in this machine's byte order.
+
+    :param values: Array, tensor or list.
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.asarray(values)
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
 
 
 def norm_ball(classifier: PyTorchClassifier, norm: float | str, eps: float) -> NormBall:

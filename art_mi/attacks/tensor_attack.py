@@ -121,7 +121,8 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
         :param x: Raw inputs `(n, *input_shape)`, array or tensor.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; the classifier's predictions by default.
         :param mask: Array or tensor that broadcasts against `x`; features where it is zero are not perturbed.
-        :return: float32 array, or tensor on the device of `x` where `x` is one, of the shape of `x`.
+        :return: Array, or tensor on the device of `x` where `x` is one, of the shape of `x` and, where that holds
+            floats, of its dtype, inside ball and box in it; float32 otherwise.
         :raises TypeError: If an argument is not numeric.
         :raises ValueError: If a shape or a value breaks its rule.
         """
@@ -137,8 +138,7 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
             moved.append(self.perturb(inputs[index], y_batch, mask=mask_batch))
         if self.summary_writer is not None:
             self.summary_writer.reset()
-        x_adv = torch.cat(moved)
-        return x_adv.to(x.device) if isinstance(x, Tensor) else x_adv.cpu().numpy()
+        return self._returned(torch.cat(moved), inputs, x)
 
     def perturb(
         self,
@@ -171,6 +171,14 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
                 return ascend(objective, x, ball, **steps, start=start, move=move, mask=mask)
 
             return best_of(objective, (run() for _ in range(max(1, self.num_random_init))))
+
+    def _returned(self, x_adv: Tensor, inputs: Tensor, x: Any) -> Any:
+        """Results of the kind of `x`, which was rounded to `inputs`: those of another float dtype are moved alike."""
+        given = bridge.native(x).cpu() if isinstance(x, Tensor | np.ndarray) else inputs  # not all devices have 64 bits
+        if given.is_floating_point() and given.dtype != inputs.dtype:
+            moved = given.double() + (x_adv.cpu().double() - inputs.cpu().double())
+            x_adv = bridge.norm_ball(self.estimator, self.norm, self.eps).project(moved.to(given.dtype), given)
+        return x_adv.to(x.device) if isinstance(x, Tensor) else x_adv.cpu().numpy()
 
     def _reported(self, move: Move, x: Tensor, y: Tensor | None) -> Move:
         """The same move, of which ART's summary writer, where one is on, is told what ART's own attacks tell it."""
