@@ -20,6 +20,7 @@ from art.estimators.classification import PyTorchClassifier
 from art.preprocessing.standardisation_mean_std import StandardisationMeanStdPyTorch
 from art.preprocessing.standardisation_mean_std.utils import broadcastable_mean_std
 from art.utils import check_and_transform_label_format
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -35,7 +36,7 @@ def check_classifier(classifier: Any, name: str = "classifier") -> None:
     :param classifier: Anything.
     :param name: What messages call it.
     :raises TypeError: If it is not an ART `PyTorchClassifier`, or one of those that ART smooths or certifies.
-    :raises ValueError: If one of its preprocessing steps works on numpy arrays only.
+    :raises ValueError: If one of its preprocessing steps works on numpy arrays only, or weights can have no gradient.
     :warns UserWarning: If it postprocesses predictions, of which representations, gradients and training know nothing.
     """
     if not isinstance(classifier, PyTorchClassifier):
@@ -45,6 +46,8 @@ def check_classifier(classifier: Any, name: str = "classifier") -> None:
             f"`{name}` must predict by its model alone, which ART's smoothed and certified classifiers do not, got "
             f"{type(classifier).__name__}."
         )
+    if any(p.is_inference() for p in classifier.model.parameters()):
+        raise ValueError(f"`{name}` must have weights made outside torch.inference_mode, got some made in it.")
     for operation in classifier.preprocessing_operations:
         if not isinstance(operation, PreprocessorPyTorch):
             raise ValueError(
@@ -67,7 +70,24 @@ def outputs(classifier: PyTorchClassifier, x: Tensor) -> Tensor:
     :param x: Raw inputs `(n, ...)` on the classifier's device.
     :raises TypeError: If the model returns anything but one tensor.
     """
-    return one_tensor(classifier.model(preprocessed(classifier, x)))
+    return called(classifier.model, preprocessed(classifier, x))
+
+
+def called(model: Any, x: Tensor) -> Tensor:
+    """What a model makes of preprocessed inputs.
+
+    :param model: The classifier's, or what runs it.
+    :param x: Shape `(n, ...)`.
+    :raises TypeError: If it does not take the dtype of the inputs, or returns anything but one tensor.
+    """
+    try:
+        return one_tensor(model(x))
+    except RuntimeError as error:
+        others = {p.dtype for p in model.parameters() if p.is_floating_point()} - {x.dtype}
+        if type(error) is not RuntimeError or not others:
+            raise
+        wanted = f"`classifier` must have a model that takes inputs of {x.dtype}"
+        raise TypeError(f"{wanted}, got one with weights of {others.pop()}, which does not: {error}") from error
 
 
 def preprocessed(classifier: PyTorchClassifier, x: Tensor, *, training: bool = False) -> Tensor:
@@ -119,9 +139,11 @@ def one_tensor(out: Any) -> Tensor:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without weight gradients; every module's mode and parameter's `requires_grad` return on exit.
 
+    Inputs have gradients, whatever mode of autograd the caller is in.
+
     :param model: Any module.
     """
-    with restored(model), torch.enable_grad():
+    with restored(model), torch.inference_mode(False), torch.enable_grad():
         model.eval()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -161,6 +183,7 @@ def unchanged(attack: EvasionAttack) -> Iterator[None]:
             vars(part).update(settings)
 
 
+@torch.inference_mode(False)
 def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
     """Inputs as a contiguous float32 tensor on the classifier's device; arrays and tensors are copied, never changed.
 
@@ -185,6 +208,7 @@ def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
     return tensor.to(classifier.device)
 
 
+@torch.inference_mode(False)
 def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     """Labels as an index tensor on the classifier's device.
 
@@ -194,9 +218,7 @@ def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     :raises TypeError: If the labels are not numbers.
     :raises ValueError: If the shape or a label is out of range.
     """
-    labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
-    if labels.dtype.kind not in "biuf":
-        raise TypeError(f"`y` must be numeric, got an array of {labels.dtype}.")
+    labels = numbers("y", y)
     if n == 0 and labels.ndim > 0:
         raise ValueError("`x` must hold samples, got none.")
     if labels.ndim not in (1, 2) or len(labels) != n:
@@ -245,7 +267,17 @@ def batches(loader: DataLoader[Any], *, labelled: bool = True) -> Iterator[Batch
             return
         columns = batch if isinstance(batch, list | tuple) else (batch,)
         has_labels = labelled and len(columns) > 1
-        yield torch.as_tensor(columns[0]), torch.as_tensor(columns[1]) if has_labels else None
+        yield _column("x", columns[0]), _column("y", columns[1]) if has_labels else None
+
+
+def _column(name: str, values: Any) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"`{name}` must come in batches of inputs, or of tuples that begin with inputs and labels, got "
+            f"{type(values).__name__} that is no tensor: {error}"
+        ) from error
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
@@ -258,6 +290,23 @@ def joined(parts: Sequence[Batch]) -> Batch:
         raise ValueError("`x` must hold samples, got an empty DataLoader.")
     labels = [y for _, y in parts if y is not None]
     return torch.cat([x for x, _ in parts]), torch.cat(labels) if len(labels) == len(parts) else None
+
+
+def numbers(name: str, value: Any) -> NDArray[Any]:
+    """An array of real numbers.
+
+    :param name: What messages call it.
+    :param value: Array, tensor or list.
+    :raises TypeError: If it is none.
+    """
+    try:
+        tensor = value.detach().cpu() if isinstance(value, Tensor) else None
+        array = np.asarray(value if tensor is None else tensor.double() if tensor.is_floating_point() else tensor)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be numeric, got {type(value).__name__} that is not: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` must be numeric, got an array of {array.dtype}.")
+    return array
 
 
 def _float_tensor(name: str, value: Any) -> Tensor:

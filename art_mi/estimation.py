@@ -83,6 +83,7 @@ def _tensor(values: ArrayLike | Tensor) -> Tensor:
     return tensor[:, None] if tensor.ndim == 1 else tensor
 
 
+@torch.inference_mode(False)
 def estimate_mutual_information(
     x: ArrayLike | Tensor,
     z: ArrayLike | Tensor,

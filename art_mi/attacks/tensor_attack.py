@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,17 +16,16 @@ from art.estimators.classification import PyTorchClassifier
 from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 from art.summary_writer import SummaryWriter
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from art_mi import bridge
 from art_mi.attacks.ascent import Move, Objective, ascend, best_of, falling
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, SEED, Rule, check, integer, or_none
-from art_mi.threat import NORMS, NormBall
+from art_mi.threat import NORM, NormBall
 
 COMMON_RULES: dict[str, Rule] = {
-    "norm": ("inf, 2 or 1", lambda v: isinstance(v, Real | str) and v in ("inf", *NORMS)),
+    "norm": NORM,
     "eps": NON_NEGATIVE,
     "eps_step": POSITIVE,
     "max_iter": integer(0),
@@ -115,6 +113,7 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
         if "random_state" in kwargs:
             self._generator = self._seeded()
 
+    @torch.inference_mode(False)
     def generate(self, x: Any, y: Any = None, mask: Any = None) -> Any:
         """Perturbed inputs, made in batches of nearly equal size.
 
@@ -221,9 +220,7 @@ def _is_writer(value: Any) -> bool:
 
 def _mask_tensor(mask: Any, x: Tensor) -> Tensor:
     """A mask as a Boolean tensor of the shape of `x`, on its device."""
-    array: NDArray[Any] = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"`mask` must be numeric, got an array of {array.dtype}.")
+    array = bridge.numbers("mask", mask)
     try:
         return torch.from_numpy(array != 0).to(x.device).broadcast_to(x.shape)
     except RuntimeError as error:

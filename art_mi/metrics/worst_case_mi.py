@@ -124,7 +124,9 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             max_iter, num_random_init = attack.max_iter, attack.num_random_init
         if eps is None:
             raise ValueError("`eps` must be a number, or `attack` be given, got None.")
-        levels: Any = noise_std if isinstance(noise_std, Sequence | np.ndarray) and len(noise_std) else (noise_std,)
+        levels: Any = noise_std
+        levels = levels.tolist() if isinstance(levels, np.ndarray) else levels
+        levels = levels if isinstance(levels, Sequence) and len(levels) else (levels,)
         if not isinstance(layer, str | None):
             raise TypeError(f"`layer` must be a name, got {type(layer).__name__}.")
         if isinstance(codes, str):
