@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from art_mi.preprocessing import convolutional
-from art_mi.rules import check, integer
+from art_mi.rules import check, check_type, integer
 
 # Log ratios span several nats: the head would need many steps of Adam to grow that large
 HEAD_SCALE = 4.0
@@ -171,6 +171,7 @@ class SumCritic(Critic):
         self, x_features: nn.Module, z_features: nn.Module, terms: list[Critic], *, weight: float = 1.0
     ) -> None:
         super().__init__()
+        check_type("terms", terms, list, "a list of critics")
         if not terms:
             raise ValueError("`terms` must hold at least one critic, got none.")
         self.x_features, self.z_features = x_features, z_features
@@ -239,6 +240,7 @@ def mean_critic(critics: list[Critic]) -> Critic:
     :param critics: Critics of the same two variables.
     :return: Their mean, or the critic itself where there is one.
     """
+    check_type("critics", critics, list | tuple, "a sequence of critics")
     if not critics:
         raise ValueError("`critics` must hold at least one, got none.")
     if len(critics) == 1:

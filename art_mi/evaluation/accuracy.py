@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
+from art_mi import bridge
 from art_mi.bridge import evaluating, input_tensor, label_tensor, unchanged
 from art_mi.interrupts import orderly_interrupts
 from art_mi.randomness import isolated_randomness
@@ -54,7 +56,11 @@ def outputs(
     :param random_state: Seed, for a model that draws when it predicts; an attack of the same seed sees other draws.
     """
     with evaluating(classifier.model), isolated_randomness(random_state ^ PREDICTION, classifier.device):
-        out: NDArray[np.float32] = classifier.predict(x, batch_size=batch_size)
+        try:
+            out: NDArray[np.float32] = classifier.predict(x, batch_size=batch_size)
+        except (AttributeError, RuntimeError):
+            bridge.outputs(classifier, torch.as_tensor(x[:1], device=classifier.device))  # says what is wrong, by name
+            raise
     return out
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from art.estimators.classification.classifier import ClassGradientsMixin
@@ -139,8 +138,6 @@ def _target(
 
 def _clean(target: Target) -> Accuracy:
     """Clean accuracy of a classifier that attacks can make sense of."""
-    with undisturbed(target.classifier, target.random_state):
-        bridge.outputs(target.classifier, torch.as_tensor(target.x[:1], device=target.classifier.device))
     logits = outputs(target.classifier, target.x, target.batch_size, target.random_state)
     nb_classes = target.classifier.nb_classes
     if logits.ndim != 2 or logits.shape[1] != nb_classes or nb_classes < 2:

@@ -112,10 +112,10 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :raises ValueError: If a value breaks its rule; the message names it.
         """
         if attack is not None:
-            if eps is not None:
-                raise ValueError(f"`eps` must be left out where `attack` is given, got {eps}.")
             if not isinstance(attack, ATTACKS):
                 raise TypeError(f"`attack` must be an ART ProjectedGradientDescent, got {type(attack).__name__}.")
+            if eps is not None:
+                raise ValueError(f"`eps` must be left out where `attack` is given, got {eps}.")
             for name, plain in (("targeted", False), ("random_eps", False), ("decay", None)):
                 # ART's wrapper does not show its momentum
                 if (given := getattr(attack, name, getattr(getattr(attack, "_attack", None), name, plain))) != plain:

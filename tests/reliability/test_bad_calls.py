@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from art.attacks.evasion import ProjectedGradientDescent
+from art.data_generators import NumpyDataGenerator
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -106,7 +107,9 @@ GOOD: dict[str, Any] = {
         "dim_z": 1,
         "channels": 1,
         "dim": 2,
-        "terms": [],
+        "terms": [joint_critic(4, 2)],
+        "table": np.eye(2),
+        "bounds": ["nwj"],
         "correct": 1,
     },
     **{
@@ -131,6 +134,7 @@ TENSORS = {"x": torch.from_numpy(X), "z": Z}
 OF: dict[str, dict[str, Any]] = {
     "attacks.ascend": {"x": TENSORS["x"]},
     "channels": {"y": torch.zeros(3)},
+    "datasets.load": {"name": "mnist"},
     "estimation.fit_critic": TENSORS,
     "estimation.read_bound": TENSORS,
     "losses": {"y": torch.zeros(3, dtype=torch.int64)},
@@ -138,6 +142,7 @@ OF: dict[str, dict[str, Any]] = {
     "metrics.vulnerability_curve": {"eps": [0.1]},
     "representations": {**TENSORS, "noise": nn.Identity()},
     "results.wilson_interval": {"n": 3},
+    "trainers.StandardTrainer.fit_generator": {"generator": NumpyDataGenerator(X, Y, batch_size=40)},
     "trainers.MadryPGDTrainer": {"attack": ATTACK},
     "trainers.RVMonitor": {"eps": 0.1},
     "trainers.WorstCaseMITrainer": {"layer": "0"},
@@ -749,6 +754,58 @@ def test_every_public_function_and_class_is_called_wrongly() -> None:
     assert EXCUSED.keys() == set(public()) - called
     at_the_top = {name for name in art_mi.__all__ if not isinstance(getattr(art_mi, name), ModuleType)}
     assert at_the_top <= {name.split(".")[1] for name in public()} | {"MIEstimate", "RepresentationVulnerability"}
+
+
+class Useless:
+    """No number, text, array, collection, module or function."""
+
+    def __repr__(self) -> str:
+        return "Useless()"
+
+
+INNER = {  # run on what others have checked, or hand on what is typed as a tensor, a module or a function
+    "attacks.ascend": "objective move mask",
+    "attacks.WorstCaseMIAttack.generate": "y",  # not read: it needs no labels
+    "attacks.best_of": "objective candidates",
+    "channels.draw_noise": "shape generator like",
+    "channels.gaussian_parts": "draws nb_rows",
+    "channels.gaussian_ratios": "draws",
+    "channels.read_channel": "y generator",
+    "channels.uniform_ratios": "draws",
+    "critics.JointCritic": "x_encoder z_encoder",
+    "critics.SumCritic": "x_features z_features weight",
+    "estimation.default_critic": "x z",
+    "estimation.fit_critic": "x z bound perturb progress",
+    "estimation.read_bound": "critic x z index log_partition",
+    "representations.encoder": "classifier",
+    "representations.in_batches": "function x",
+    "representations.named_layer": "model name",
+    "representations.noisy_outputs": "classifier noise",
+    "representations.representation": "classifier",
+    "representations.watching": "model",
+    "results.Flag": "names module qualname type start boundary",
+}
+
+
+def parameters() -> Iterator[tuple[str, str]]:
+    """What can be given to each public function, class and method of the catalogue, but for `INNER`."""
+    for dotted in sorted({row[0] for row in CALLS} | set(public()) - EXCUSED.keys()):
+        for name, parameter in inspect.signature(found(dotted)).parameters.items():
+            is_rest = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if not is_rest and name not in INNER.get(dotted, "").split():
+                yield dotted, name
+
+
+@pytest.mark.parametrize(("dotted", "argument"), list(parameters()))
+def test_a_value_of_no_use_is_refused_by_name_whatever_it_is_given_for(
+    dotted: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, arguments, as_found = found(dotted), {**good(dotted, argument), argument: Useless()}, state()
+    with pytest.raises((TypeError, ValueError), match=rf"`{argument}`.* must .*got .*(Useless|object|shape \(\))"):
+        run(call, arguments)
+    assert state() == as_found
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_catalogue_is_counted(tally: Callable[[str, str, int, str], None]) -> None:
