@@ -109,7 +109,7 @@ def assess(
     """
     x, y = bridge.loaded(x, y, random_state)
     if y is None:
-        raise ValueError("`y` must be given, or come with the loader, got None.")
+        raise ValueError("`y` must hold labels, or come with the loader, got None.")
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a text, got {type(name).__name__}.")
     check("nb_profiled", nb_profiled, integer(FEWEST_PAIRS))
@@ -123,6 +123,8 @@ def assess(
     if list(curve) != sorted(set(curve)):
         raise ValueError(f"`curve` must hold ascending radii, got {list(curve)}.")
     bridge.check_classifier(classifier)
+    x = bridge.input_tensor(classifier, x).cpu().numpy()
+    y = bridge.label_tensor(classifier, y, len(x)).cpu().numpy()
     if len(x) < FEWEST_PAIRS:
         raise ValueError(f"`x` must hold at least {FEWEST_PAIRS} samples, got {len(x)}.")
     measured = _layers(classifier, layer_profile)
@@ -202,8 +204,7 @@ def _images(
     random_state: int,
 ) -> dict[str, Any]:
     """A few samples before and after PGD-20, and where the information and the loss lie in them."""
-    batch = bridge.input_tensor(classifier, _spread(x, 256)).cpu().numpy()  # the samples of an estimate
-    labels = bridge.label_tensor(classifier, _spread(y, 256), len(batch)).cpu().numpy()
+    batch, labels = _spread(x, 256), _spread(y, 256)  # the samples of an estimate
     few_x, few_y, shown = (
         _spread(batch, nb_images),
         _spread(labels, nb_images),

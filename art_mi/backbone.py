@@ -249,8 +249,9 @@ class _Bench:
 
 def _head(kind: str, width: int, nb_classes: int) -> nn.Module:
     if kind == "linear":
-        return nn.Linear(width, nb_classes)
-    return nn.Sequential(nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, nb_classes))
+        return nn.Linear(width, nb_classes, dtype=torch.float32)
+    first, last = nn.Linear(width, HIDDEN, dtype=torch.float32), nn.Linear(HIDDEN, nb_classes, dtype=torch.float32)
+    return nn.Sequential(first, nn.LayerNorm(HIDDEN, dtype=torch.float32), nn.ReLU(), last)
 
 
 def _classifier(encoder: Any, x: Any, y: Any, nb_classes: int | None, clip_values: Any) -> PyTorchClassifier:
@@ -263,9 +264,9 @@ def _classifier(encoder: Any, x: Any, y: Any, nb_classes: int | None, clip_value
     if not isinstance(encoder, nn.Module):
         raise TypeError(f"`encoder` must be a torch module or an ART PyTorchClassifier, got {type(encoder).__name__}.")
     if nb_classes is None:
-        labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
-        if labels.size == 0 or labels.dtype.kind not in "biuf":
-            raise ValueError(f"`y` must hold numbers, got {labels.size} of {labels.dtype}.")
+        labels = bridge.numbers("y", y)
+        if labels.size == 0:
+            raise ValueError("`y` must hold labels, got none.")
         nb_classes = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else int(labels.max()) + 1
     first = next(encoder.parameters(), None)
     return PyTorchClassifier(

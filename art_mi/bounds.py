@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from art_mi.rules import POSITIVE, Rule, check
+from art_mi.rules import POSITIVE, Rule, check, check_type
 
 # exp is continued by its tangent from here: float32 stays finite, forward and backward, for any score that can occur
 _LARGEST_EXPONENT = 60.0
@@ -36,6 +36,7 @@ def split_pairs(scores: Tensor) -> tuple[Tensor, Tensor]:
     :return: The diagonal `(..., n)` and all other entries `(..., n - 1, n)`, in the order they are stored.
     :raises ValueError: If `scores` is not square with `n >= 2`.
     """
+    check_type("scores", scores, Tensor, "a tensor")
     if scores.ndim < 2 or scores.shape[-1] != scores.shape[-2] or scores.shape[-1] < 2:
         raise ValueError(f"`scores` must be square with at least 2 rows, got shape {tuple(scores.shape)}.")
     n = scores.shape[-1]

@@ -38,7 +38,7 @@ def check_classifier(classifier: Any, name: str = "classifier") -> None:
     :param classifier: Anything.
     :param name: What messages call it.
     :raises TypeError: If it is not an ART `PyTorchClassifier`, or one of those that ART smooths or certifies.
-    :raises ValueError: If one of its preprocessing steps works on numpy arrays only.
+    :raises ValueError: If one of its preprocessing steps works on numpy arrays only, or weights can have no gradient.
     :warns UserWarning: If it postprocesses predictions, of which representations, gradients and training know nothing.
     """
     if not isinstance(classifier, PyTorchClassifier):
@@ -48,6 +48,8 @@ def check_classifier(classifier: Any, name: str = "classifier") -> None:
             f"`{name}` must predict by its model alone, which ART's smoothed and certified classifiers do not, got "
             f"{type(classifier).__name__}."
         )
+    if any(p.is_inference() for p in classifier.model.parameters()):
+        raise ValueError(f"`{name}` must have weights made outside torch.inference_mode, got some made in it.")
     for operation in classifier.preprocessing_operations:
         if not isinstance(operation, PreprocessorPyTorch):
             raise ValueError(
@@ -70,7 +72,24 @@ def outputs(classifier: PyTorchClassifier, x: Tensor) -> Tensor:
     :param x: Raw inputs `(n, ...)` on the classifier's device.
     :raises TypeError: If the model returns anything but one tensor.
     """
-    return one_tensor(classifier.model(preprocessed(classifier, x)))
+    return called(classifier.model, preprocessed(classifier, x))
+
+
+def called(model: Any, x: Tensor) -> Tensor:
+    """What a model makes of preprocessed inputs.
+
+    :param model: The classifier's, or what runs it.
+    :param x: Shape `(n, ...)`.
+    :raises TypeError: If it does not take the dtype of the inputs, or returns anything but one tensor.
+    """
+    try:
+        return one_tensor(model(x))
+    except RuntimeError as error:
+        others = {p.dtype for p in model.parameters() if p.is_floating_point()} - {x.dtype}
+        if type(error) is not RuntimeError or not others:
+            raise
+        wanted = f"`classifier` must have a model that takes inputs of {x.dtype}"
+        raise TypeError(f"{wanted}, got one with weights of {others.pop()}, which does not: {error}") from error
 
 
 def preprocessed(classifier: PyTorchClassifier, x: Tensor, *, training: bool = False) -> Tensor:
@@ -122,9 +141,11 @@ def one_tensor(out: Any) -> Tensor:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without weight gradients; every module's mode and parameter's `requires_grad` return on exit.
 
+    Inputs have gradients, whatever mode of autograd the caller is in.
+
     :param model: Any module.
     """
-    with restored(model), torch.enable_grad():
+    with restored(model), torch.inference_mode(False), torch.enable_grad():
         model.eval()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -183,6 +204,7 @@ def _parts(attack: EvasionAttack) -> list[EvasionAttack]:
     return found
 
 
+@torch.inference_mode(False)
 def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
     """Inputs as a contiguous float32 tensor on the classifier's device; arrays and tensors are copied, never changed.
 
@@ -207,6 +229,7 @@ def input_tensor(classifier: PyTorchClassifier, x: Any) -> Tensor:
     return tensor.to(classifier.device)
 
 
+@torch.inference_mode(False)
 def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     """Labels as an index tensor on the classifier's device.
 
@@ -216,9 +239,7 @@ def label_tensor(classifier: PyTorchClassifier, y: Any, n: int) -> Tensor:
     :raises TypeError: If the labels are not numbers.
     :raises ValueError: If the shape or a label is out of range.
     """
-    labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
-    if labels.dtype.kind not in "biuf":
-        raise TypeError(f"`y` must be numeric, got an array of {labels.dtype}.")
+    labels = numbers("y", y)
     if n == 0 and labels.ndim > 0:
         raise ValueError("`x` must hold samples, got none.")
     if labels.ndim not in (1, 2) or len(labels) != n:
@@ -271,7 +292,7 @@ def batches(loader: DataLoader[Any], random_state: int = 0, *, labelled: bool = 
             break
         columns = batch if isinstance(batch, list | tuple) else (batch,)
         has_labels = labelled and len(columns) > 1
-        yield check_filled(torch.as_tensor(columns[0])), torch.as_tensor(columns[1]) if has_labels else None
+        yield check_filled(_column("x", columns[0])), _column("y", columns[1]) if has_labels else None
         count += 1
     with suppress(TypeError):  # a loader of unknown length
         check_complete(count, len(loader))
@@ -311,6 +332,16 @@ def check_complete(count: int, length: int, when: str = "") -> None:
         raise ValueError(f"`x` must give the {length} batches that its length says, got {count}{when}.")
 
 
+def _column(name: str, values: Any) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"`{name}` must come in batches of inputs, or of tuples that begin with inputs and labels, got "
+            f"{type(values).__name__} that is no tensor: {error}"
+        ) from error
+
+
 def joined(parts: Sequence[Batch]) -> Batch:
     """Batches as one; without labels unless all have them.
 
@@ -323,18 +354,44 @@ def joined(parts: Sequence[Batch]) -> Batch:
     return torch.cat([x for x, _ in parts]), torch.cat(labels) if len(labels) == len(parts) else None
 
 
+def numbers(name: str, value: Any) -> NDArray[Any]:
+    """An array of real numbers.
+
+    :param name: What messages call it.
+    :param value: Array, tensor or list.
+    :raises TypeError: If it is none.
+    """
+    try:
+        tensor = value.detach().cpu() if isinstance(value, Tensor) else None
+        array = np.asarray(value if tensor is None else tensor.double() if tensor.is_floating_point() else tensor)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be numeric, got {type(value).__name__} that is not: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` must be numeric, got an array of {array.dtype}.")
+    return array
+
+
 def _float_tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, np.ndarray | Tensor | list | tuple):
         raise TypeError(f"`{name}` must be an array, a tensor or a DataLoader, got {type(value).__name__}.")
     try:
-        array: Tensor | NDArray[Any] = value.detach() if isinstance(value, Tensor) else np.asarray(value)
-        if not isinstance(array, Tensor):
-            array = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))  # a copy in this machine's order
-        if array.is_complex():
-            raise TypeError("complex numbers")
-        return array.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # sums round by layout
-    except (TypeError, ValueError) as error:
+        tensor = native(value)
+        if tensor.is_complex() or tensor.layout is not torch.strided:
+            raise TypeError("complex or sparse")
+        return tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # sums round by layout
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"`{name}` must be numeric, got {type(value).__name__} that is not: {error}") from error
+
+
+def native(values: Any) -> Tensor:
+    """A tensor as it is, without its graph; anything else as one, a copy in this machine's byte order.
+
+    :param values: Array, tensor or list.
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.asarray(values)
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
 
 
 def norm_ball(classifier: PyTorchClassifier, norm: float | str, eps: float) -> NormBall:

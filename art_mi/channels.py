@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from art_mi.rules import POSITIVE, Rule, check, integer, one_of
+from art_mi.rules import POSITIVE, Rule, check, check_type, integer, one_of
 
 SAMPLES: Rule = "of shape (n, d) with n at least 1", lambda v: v.ndim == 2 and len(v) > 0
 RATIO: Rule = "of shape (n, n), or of some samples (m, n), with n at least 2", lambda v: v.ndim == 2 and v.shape[1] > 1
@@ -23,6 +23,7 @@ RATIO: Rule = "of shape (n, n), or of some samples (m, n), with n at least 2", l
 
 def _check_shape(name: str, value: Tensor, rule: Rule) -> None:
     wording, holds = rule
+    check_type(name, value, Tensor, "a tensor")
     if not holds(value):
         raise ValueError(f"`{name}` must be {wording}, got shape {tuple(value.shape)}.")
 
@@ -143,6 +144,7 @@ def label_information(ratios: Tensor, y: Tensor) -> Tensor:
     :return: Terms of shape `(n,)` in nats.
     """
     _check_shape("ratios", ratios, RATIO)
+    check_type("y", y, Tensor, "a tensor")
     if y.shape != ratios.shape[:1]:
         raise ValueError(f"`y` must hold one label a row of `ratios`, got {tuple(y.shape)} for {len(ratios)} rows.")
     same = y[:, None] == y

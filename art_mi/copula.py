@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def _best_gains(terms: list[GaussianRatio], x: Tensor, z: Tensor) -> tuple[float
     with torch.no_grad():
         scores = torch.stack([term.scores(term.x_side(x)[rows], term.z_side(z)[rows]) for term in terms])
         grid = list(itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), repeat=len(terms)))
-        values = [donsker_varadhan(torch.tensordot(torch.tensor(gains), scores, 1)) for gains in grid]
+        values = [donsker_varadhan(torch.tensordot(_float(gains), scores, 1)) for gains in grid]
     return grid[int(torch.stack(values).argmax())]
 
 
@@ -114,7 +115,7 @@ class GaussianRatio(Critic):
         cross = ((x - x.mean(0)) @ white_x).T @ ((z - z.mean(0)) @ white_z) / len(x)
         left, r, right = np.linalg.svd(cross, full_matrices=False)
         r = np.minimum(_shrunk(r, cross.shape, len(x)) if shrink else r, MAX_CORRELATION)
-        self.gain = nn.Parameter(torch.ones(()))
+        self.gain = nn.Parameter(_float(1.0))
         self.register_buffer("x_mean", _float(x.mean(0)))
         self.register_buffer("z_mean", _float(z.mean(0)))
         self.x_map = nn.Parameter(_float(white_x @ left))
@@ -137,7 +138,7 @@ class GaussianRatio(Critic):
         return self.gain * ((x_side * self.dot) @ z_side.mT - 0.5 * (rows.unsqueeze(-1) + columns.unsqueeze(-2)))
 
 
-def _float(values: FloatArray) -> Tensor:
+def _float(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 

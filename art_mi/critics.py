@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from art_mi.preprocessing import convolutional
-from art_mi.rules import check, integer
+from art_mi.rules import check, check_type, integer
 
 # Log ratios span several nats: the head would need many steps of Adam to grow that large
 HEAD_SCALE = 4.0
@@ -39,8 +39,8 @@ def mlp(dim_in: int, width: int, dim_out: int, *, depth: int = 2) -> nn.Sequenti
     _check_sizes(dim_in=dim_in, width=width, dim_out=dim_out, depth=depth)
     layers: list[nn.Module] = []
     for i in range(depth):
-        layers += [nn.Linear(dim_in if i == 0 else width, width), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(width, dim_out))
+        layers += [nn.Linear(dim_in if i == 0 else width, width, dtype=torch.float32), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(width, dim_out, dtype=torch.float32))
 
 
 class Critic(nn.Module):
@@ -134,7 +134,9 @@ class JointCritic(Critic):
         _check_sizes(dim=dim, width=width)
         self.x_encoder = x_encoder
         self.z_encoder = z_encoder
-        self.head = nn.Sequential(nn.ReLU(), nn.Linear(dim, width), nn.ReLU(), nn.Linear(width, 1))
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.Linear(dim, width, dtype=torch.float32), nn.ReLU(), nn.Linear(width, 1, dtype=torch.float32)
+        )
 
     def x_side(self, x: Tensor) -> Tensor:
         """See :class:`Critic`."""
@@ -169,12 +171,13 @@ class SumCritic(Critic):
         self, x_features: nn.Module, z_features: nn.Module, terms: list[Critic], *, weight: float = 1.0
     ) -> None:
         super().__init__()
+        check_type("terms", terms, list, "a list of critics")
         if not terms:
             raise ValueError("`terms` must hold at least one critic, got none.")
         self.x_features, self.z_features = x_features, z_features
         self.terms = nn.ModuleList(terms)
-        self.register_buffer("weight", torch.tensor(weight))
-        self.register_buffer("cap", torch.tensor(torch.inf))
+        self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32))
+        self.register_buffer("cap", torch.tensor(torch.inf, dtype=torch.float32))
         self.capped = False
         self._initial_weight = weight
         self.block_size = min(term.block_size for term in terms)
@@ -237,6 +240,7 @@ def mean_critic(critics: list[Critic]) -> Critic:
     :param critics: Critics of the same two variables.
     :return: Their mean, or the critic itself where there is one.
     """
+    check_type("critics", critics, list | tuple, "a sequence of critics")
     if not critics:
         raise ValueError("`critics` must hold at least one, got none.")
     if len(critics) == 1:
@@ -311,11 +315,11 @@ class LocalCritic(Critic):
         super().__init__()
         _check_sizes(channels=channels, dim_z=dim_z, width=width)
         self.body = nn.Sequential(
-            nn.Conv2d(channels, 64, 4, stride=2, padding=1),
-            nn.GroupNorm(8, 64),
+            nn.Conv2d(channels, 64, 4, stride=2, padding=1, dtype=torch.float32),
+            nn.GroupNorm(8, 64, dtype=torch.float32),
             nn.ReLU(),
-            nn.Conv2d(64, 128, 4, stride=2, padding=1),
-            nn.GroupNorm(8, 128),
+            nn.Conv2d(64, 128, 4, stride=2, padding=1, dtype=torch.float32),
+            nn.GroupNorm(8, 128, dtype=torch.float32),
             nn.ReLU(),
         )
         self.x_block, self.z_block = _ResidualBlock(128, width), _ResidualBlock(dim_z, width)
@@ -339,9 +343,11 @@ class LocalCritic(Critic):
 class _ResidualBlock(nn.Module):
     def __init__(self, dim_in: int, dim_out: int) -> None:
         super().__init__()
-        self.hidden = nn.Sequential(nn.Linear(dim_in, dim_out), nn.ReLU(), nn.Linear(dim_out, dim_out))
-        self.shortcut = nn.Linear(dim_in, dim_out)
-        self.norm = nn.LayerNorm(dim_out)
+        self.hidden = nn.Sequential(
+            nn.Linear(dim_in, dim_out, dtype=torch.float32), nn.ReLU(), nn.Linear(dim_out, dim_out, dtype=torch.float32)
+        )
+        self.shortcut = nn.Linear(dim_in, dim_out, dtype=torch.float32)
+        self.norm = nn.LayerNorm(dim_out, dtype=torch.float32)
 
     def forward(self, values: Tensor) -> Tensor:
         out: Tensor = self.norm(self.hidden(values) + self.shortcut(values))

@@ -17,7 +17,7 @@ from art_mi.fitting import TRAINING, fit_critic, progress_bar
 from art_mi.randomness import shifted
 from art_mi.reading import BoundReading, block_scores, pooled_bound, read_bound, scores_by_block
 from art_mi.results import UNITS, Flag, MIEstimate
-from art_mi.rules import BOOLEAN, SEED, Rule, check, integer, one_of
+from art_mi.rules import BOOLEAN, SEED, Rule, check, check_type, integer, one_of
 from art_mi.splits import FRACTIONS, Split, cross_splits, split_samples
 
 __all__ = [
@@ -66,6 +66,8 @@ def default_critic(
     :return: The critic, unfitted, on the device of `x`.
     :raises ValueError: If `index` is empty or `residual` unknown.
     """
+    check("seed", seed, SEED)
+    check_type("index", index, Tensor, "a tensor")
     if len(index) == 0:
         raise ValueError("`index` must hold samples, got none.")
     x_tensor, z_tensor = _tensor(x), _tensor(z)
@@ -83,6 +85,7 @@ def _tensor(values: ArrayLike | Tensor) -> Tensor:
     return tensor[:, None] if tensor.ndim == 1 else tensor
 
 
+@torch.inference_mode(False)
 def estimate_mutual_information(
     x: ArrayLike | Tensor,
     z: ArrayLike | Tensor,

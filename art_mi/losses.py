@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import kl_div, logsigmoid
 
-from art_mi.rules import check, one_of
+from art_mi.rules import BOOLEAN, check, check_type, one_of
 
 
 def log_error_probability(logits: Tensor, y: Tensor) -> Tensor:
@@ -194,6 +194,7 @@ def class_mutual_information(p: Tensor, q: Tensor, *, symmetric: bool = True) ->
     :return: Scalar in nats, between 0 and log C.
     :raises ValueError: If the shapes differ.
     """
+    check("symmetric", symmetric, BOOLEAN)
     _check_alike(p, q, ("p", "q"))
     joint = p.T @ q / len(p)
     if symmetric:
@@ -208,6 +209,8 @@ def _log(p: Tensor) -> Tensor:
 
 
 def _check(logits: Tensor, y: Tensor) -> None:
+    for name, value in (("logits", logits), ("y", y)):
+        check_type(name, value, Tensor, "a tensor")
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"`logits` must have shape (n, C) with at least 2 classes, got {tuple(logits.shape)}.")
     if y.shape != logits.shape[:1]:
@@ -217,6 +220,8 @@ def _check(logits: Tensor, y: Tensor) -> None:
 
 
 def _check_alike(one: Tensor, other: Tensor, names: tuple[str, str] = ("logits_adv", "logits")) -> None:
+    for name, value in zip(names, (one, other), strict=True):
+        check_type(name, value, Tensor, "a tensor")
     if one.ndim != 2 or one.shape != other.shape or not len(one):
         raise ValueError(
             f"`{names[0]}` and `{names[1]}` must share a shape (n, C) with n at least 1, got "

@@ -247,7 +247,8 @@ class LearnedFeatures(nn.Module):
         std = samples.std(over, keepdims=True)[0]
         self.register_buffer("centre", torch.tensor(samples.mean(over, keepdims=True)[0], dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(1 / np.where(std > 0, std, np.inf), dtype=torch.float32))
-        body = convolutional(samples.shape[1], width) if samples.ndim == 4 else nn.Linear(samples.shape[1], width)
+        wide = samples.shape[1]
+        body = convolutional(wide, width) if samples.ndim == 4 else nn.Linear(wide, width, dtype=torch.float32)
         self.learned = nn.Sequential(body, nn.ReLU())
         nb_components = self.sketch.directions.shape[1]
         self.dim = nb_components + width
@@ -271,13 +272,13 @@ def convolutional(channels: int, dim_out: int, *, width: int = 32) -> nn.Sequent
     :return: The network, without any normalisation across the batch.
     """
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, stride=2, padding=1),
+        nn.Conv2d(channels, width, 3, stride=2, padding=1, dtype=torch.float32),
         nn.ReLU(),
-        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, dtype=torch.float32),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
-        nn.Linear(8 * width, dim_out),
+        nn.Linear(8 * width, dim_out, dtype=torch.float32),
     )
 
 

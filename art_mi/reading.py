@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from art_mi.bounds import BOUNDS, split_pairs
 from art_mi.critics import Critic
-from art_mi.rules import SEED, check, integer, one_of
+from art_mi.rules import SEED, check, check_type, integer, one_of
 
 
 def block_scores(
@@ -117,6 +117,7 @@ def read_bound(
     :return: Values and replicates in nats.
     :raises ValueError: If a bound is unknown.
     """
+    check_type("bounds", bounds, list | tuple, "a sequence of names")
     for name in bounds:
         check("bounds", name, one_of(BOUNDS))
     check("nb_bootstrap", nb_bootstrap, integer(1))

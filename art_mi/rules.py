@@ -27,6 +27,19 @@ def check(name: str, value: T, rule: Rule) -> T:
     return value
 
 
+def check_type(name: str, value: Any, kind: Any, wording: str) -> None:
+    """Refuse what is of another type.
+
+    :param name: The argument's name.
+    :param value: The value given for it.
+    :param kind: The type it must have.
+    :param wording: What messages call that.
+    :raises TypeError: If it has another.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"`{name}` must be {wording}, got {type(value).__name__}.")
+
+
 def _finite(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 

@@ -30,6 +30,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 METHODS = ("gradient", "integrated_gradients", "smoothgrad")
 
 
+@torch.inference_mode(False)
 def information_saliency(
     classifier: PyTorchClassifier,
     x: Any,
@@ -92,6 +93,7 @@ def information_saliency(
     return _array(maps)
 
 
+@torch.inference_mode(False)
 def loss_saliency(
     classifier: PyTorchClassifier,
     x: Any,

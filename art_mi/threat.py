@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,16 @@ NORMS = (math.inf, 2, 1)
 
 
 def _is_box(value: Any) -> bool:
-    if not isinstance(value, Sequence) or len(value) != 2:
+    if not isinstance(value, list | tuple) or len(value) != 2:
         return False
-    low, high = value
-    return isinstance(low, Tensor) or isinstance(high, Tensor) or bool(np.less_equal(low, high).all())  # no host sync
+    try:
+        low, high = (np.asarray(v.detach().cpu() if isinstance(v, Tensor) else v) for v in value)
+        return low.dtype.kind in "biuf" and high.dtype.kind in "biuf" and bool((low <= high).all())
+    except (TypeError, ValueError):  # ragged, or of shapes that do not broadcast
+        return False
 
 
+NORM: Rule = "inf, 2 or 1", lambda v: not isinstance(v, bool) and isinstance(v, Real | str) and v in ("inf", *NORMS)
 BOX: Rule = "a pair of values, the first nowhere above the second", _is_box
 
 
@@ -67,9 +72,7 @@ class NormBall:
     clip_values: tuple[Any, Any] | None = None
 
     def __post_init__(self) -> None:
-        norm = math.inf if self.norm == "inf" else self.norm
-        if norm not in NORMS:
-            raise ValueError(f"`norm` must be inf, 2 or 1, got {self.norm!r}.")
+        norm = math.inf if check("norm", self.norm, NORM) == "inf" else self.norm
         check("eps", self.eps, NON_NEGATIVE)
         check("clip_values", self.clip_values, or_none(BOX))
         object.__setattr__(self, "norm", norm)

@@ -93,7 +93,7 @@ def test_it_goes_on_where_it_was_interrupted(
 
 
 def test_labels_are_needed(classifier: PyTorchClassifier, data: Any) -> None:
-    with pytest.raises(ValueError, match="`y` must be given, or come with the loader, got None"):
+    with pytest.raises(ValueError, match="`y` must hold labels, or come with the loader, got None"):
         assess(classifier, data[0], **QUICK)
 
 

@@ -247,8 +247,8 @@ def test_a_verdict_is_decided_only_where_floor_or_ceiling_decides(
     ("options", "error", "match"),
     [
         ({"encoder": "resnet"}, TypeError, "`encoder` must be a torch module or an ART PyTorchClassifier, got str"),
-        ({"y": ["a", "b"]}, ValueError, "`y` must hold numbers, got 2 of <U1"),
-        ({"y": []}, ValueError, "`y` must hold numbers, got 0 of float64"),
+        ({"y": ["a", "b"]}, TypeError, "`y` must be numeric, got an array of <U1"),
+        ({"y": []}, ValueError, "`y` must hold labels, got none"),
         ({"eps": 0}, ValueError, "`eps` must be a positive number, got 0"),
         ({"wanted": 1.5}, ValueError, "`wanted` must be a number between 0 and 1, got 1.5"),
         ({"nb_epochs": 0}, ValueError, "`nb_epochs` must be an integer of at least 1, got 0"),

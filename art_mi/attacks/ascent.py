@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from art_mi.rules import NON_NEGATIVE, POSITIVE, check, integer
+from art_mi.rules import NON_NEGATIVE, POSITIVE, check, check_type, integer
 from art_mi.threat import NormBall
 
 Objective = Callable[[Tensor], Tensor]
@@ -52,8 +52,9 @@ def ascend(
     :raises TypeError: If `ball` is no :class:`.NormBall`.
     :raises ValueError: If another argument breaks its rule.
     """
-    if not isinstance(ball, NormBall):
-        raise TypeError(f"`ball` must be a NormBall, got {type(ball).__name__}.")
+    check_type("ball", ball, NormBall, "a NormBall")
+    for name, value in (("x", x), ("start", x if start is None else start)):
+        check_type(name, value, Tensor, "a tensor")
     check("max_iter", max_iter, integer(0))
     if not callable(eps_step):
         check("eps_step", eps_step, POSITIVE)

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +16,6 @@ from art.estimators.classification import PyTorchClassifier
 from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 from art.summary_writer import SummaryWriter
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -25,10 +23,10 @@ from art_mi import bridge
 from art_mi.attacks.ascent import Move, Objective, ascend, best_of, falling
 from art_mi.randomness import isolated_randomness, seed_of
 from art_mi.rules import BOOLEAN, NON_NEGATIVE, POSITIVE, SEED, Rule, check, integer, or_none
-from art_mi.threat import NORMS, NormBall
+from art_mi.threat import NORM, NormBall
 
 COMMON_RULES: dict[str, Rule] = {
-    "norm": ("inf, 2 or 1", lambda v: isinstance(v, Real | str) and v in ("inf", *NORMS)),
+    "norm": NORM,
     "eps": NON_NEGATIVE,
     "eps_step": POSITIVE,
     "max_iter": integer(0),
@@ -116,6 +114,7 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
         if "random_state" in kwargs:
             self._generator = self._seeded()
 
+    @torch.inference_mode(False)
     def generate(self, x: Any, y: Any = None, mask: Any = None) -> Any:
         """Perturbed inputs, made in batches of nearly equal size.
 
@@ -124,7 +123,8 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
         :param x: Raw inputs `(n, *input_shape)`, array or tensor.
         :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels; the classifier's predictions by default.
         :param mask: Array or tensor that broadcasts against `x`; features where it is zero are not perturbed.
-        :return: float32 array, or tensor on the device of `x` where `x` is one, of the shape of `x`.
+        :return: Array, or tensor on the device of `x` where `x` is one, of the shape of `x` and, where that holds
+            floats, of its dtype, inside ball and box in it; float32 otherwise.
         :raises TypeError: If an argument is not numeric.
         :raises ValueError: If a shape or a value breaks its rule.
         """
@@ -145,8 +145,7 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
             torch.rand((), generator=self._generator, device=self._generator.device)
         if self.summary_writer is not None:
             self.summary_writer.reset()
-        x_adv = torch.cat(moved)
-        return x_adv.to(x.device) if isinstance(x, Tensor) else x_adv.cpu().numpy()
+        return self._returned(torch.cat(moved), inputs, x)
 
     def perturb(
         self,
@@ -181,6 +180,14 @@ class TensorAttack(EvasionAttack):  # type: ignore[misc]
                 return ascend(objective, x, ball, **steps, start=start, move=move, mask=mask)
 
             return best_of(objective, (run() for _ in range(max(1, self.num_random_init))))
+
+    def _returned(self, x_adv: Tensor, inputs: Tensor, x: Any) -> Any:
+        """Results of the kind of `x`, which was rounded to `inputs`: those of another float dtype are moved alike."""
+        given = bridge.native(x).cpu() if isinstance(x, Tensor | np.ndarray) else inputs  # not all devices have 64 bits
+        if given.is_floating_point() and given.dtype != inputs.dtype:
+            moved = given.double() + (x_adv.cpu().double() - inputs.cpu().double())
+            x_adv = bridge.norm_ball(self.estimator, self.norm, self.eps).project(moved.to(given.dtype), given)
+        return x_adv.to(x.device) if isinstance(x, Tensor) else x_adv.cpu().numpy()
 
     def _reported(self, move: Move, x: Tensor, y: Tensor | None) -> Move:
         """The same move, of which ART's summary writer, where one is on, is told what ART's own attacks tell it."""
@@ -223,9 +230,7 @@ def _is_writer(value: Any) -> bool:
 
 def _mask_tensor(mask: Any, x: Tensor) -> Tensor:
     """A mask as a Boolean tensor of the shape of `x`, on its device."""
-    array: NDArray[Any] = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"`mask` must be numeric, got an array of {array.dtype}.")
+    array = bridge.numbers("mask", mask)
     try:
         return torch.from_numpy(array != 0).to(x.device).broadcast_to(x.shape)
     except RuntimeError as error:

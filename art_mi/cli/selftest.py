@@ -16,7 +16,7 @@ from art_mi.distributions import Problem, VulnerabilityProblem, problems, vulner
 from art_mi.estimation import MIN_REPORT, estimate_mutual_information
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.results import MIEstimate
-from art_mi.rules import SEED, check, integer
+from art_mi.rules import SEED, TEXT, check, integer, or_none
 
 MOST_MOVED = 2000  # samples of a problem whose worst case is sought
 ROUNDING = 1e-9  # nats: where a reading is exact, its interval is a point
@@ -38,6 +38,7 @@ def selftest(
     check("nb_samples", nb_samples, integer(4 * MIN_REPORT))
     check("random_state", random_state, SEED)
     check("nb_seeds", nb_seeds, integer(1))
+    check("only", only, or_none(TEXT))
     known = [problem for problem in problems() if only is None or only in problem.name]
     movable = [problem for problem in vulnerability_problems() if only is None or only in problem.name]
     if not known and not movable:

@@ -14,8 +14,21 @@ from art_mi.rules import NON_NEGATIVE, NUMBER, POSITIVE, PROPORTION, check, inte
 LOG_2 = math.log(2.0)
 
 
+def floats(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Numbers as an array of 64 bits.
+
+    :param name: What messages call them.
+    :param values: Numbers.
+    :raises TypeError: If they are none.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`{name}` must hold numbers, got {values!r}.") from error
+
+
 def _square(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    matrix = np.asarray(values, dtype=np.float64)
+    matrix = floats(name, values)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"`{name}` must be a square matrix, got shape {matrix.shape}.")
     return matrix
@@ -73,7 +86,7 @@ def linear_gaussian_information(weights: ArrayLike, noise_std: float, covariance
     :raises ValueError: If `noise_std` is not positive, or `covariance` of another shape.
     """
     check("noise_std", noise_std, POSITIVE)
-    a = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    a = np.atleast_2d(floats("weights", weights))
     s = np.eye(a.shape[1]) if covariance is None else _square("covariance", covariance)
     if a.shape[1:] != s.shape[:1]:
         raise ValueError(f"`covariance` must have the {a.shape[1]} rows of X, got shape {s.shape}.")
@@ -120,7 +133,7 @@ def table_information(table: ArrayLike) -> float:
     :return: Information in nats.
     :raises ValueError: If it is no table, a weight is negative, or all are zero.
     """
-    p = np.asarray(table, dtype=np.float64)
+    p = floats("table", table)
     if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or p.sum() == 0:
         raise ValueError(f"`table` must hold non-negative weights (k_x, k_z), not all zero, got {table!r}.")
     p = p / p.sum()

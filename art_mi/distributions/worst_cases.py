@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 from scipy.stats import norm
 
-from art_mi.distributions.closed_forms import LOG_2, binary_entropy
+from art_mi.distributions.closed_forms import LOG_2, binary_entropy, floats
 from art_mi.rules import NON_NEGATIVE, NUMBER, POSITIVE, PROPORTION, check, integer
 
 
@@ -88,7 +88,7 @@ def empirical_sign_worst_case(scores: ArrayLike, reach: ArrayLike) -> float:
     :return: The least attainable entropy of the code in nats.
     :raises ValueError: If there is no score, or a reach is negative.
     """
-    values, radius = np.broadcast_arrays(np.asarray(scores, float), np.asarray(reach, float))
+    values, radius = np.broadcast_arrays(floats("scores", scores), floats("reach", reach))
     if values.size == 0:
         raise ValueError(f"`scores` must hold at least one score, got {scores!r}.")
     if not (radius >= 0).all():
@@ -113,7 +113,7 @@ def floor_worst_case(cells: int, eps: float) -> float:
     :raises ValueError: If `cells` or `eps` breaks its rule.
     """
     check("cells", cells, integer(1))
-    check("eps", eps, ("a number between 0 and 1/2", lambda v: 0 <= v <= 0.5))
+    check("eps", eps, ("a number between 0 and 1/2", lambda v: PROPORTION[1](v) and v <= 0.5))
     steps = np.array(list(itertools.product([-eps, eps], repeat=cells - 1)))
     masses = 1 + np.diff(steps, axis=1, prepend=0.0, append=0.0)
     return float(special.entr(masses / cells).sum(axis=1).min())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import torch
 from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
-from art_mi.bridge import evaluating, label_tensor, unchanged
+from art_mi import bridge
+from art_mi.bridge import evaluating, input_tensor, label_tensor, unchanged
 from art_mi.interrupts import undivided
 from art_mi.randomness import PREDICTION, isolated_randomness
 from art_mi.results import Accuracy
@@ -52,14 +55,18 @@ def outputs(
     :param random_state: Seed, for a model that draws when it predicts; an attack of the same seed sees other draws.
     """
     with evaluating(classifier.model), isolated_randomness(random_state ^ PREDICTION, classifier.device):
-        out: NDArray[np.float32] = classifier.predict(x, batch_size=batch_size)
+        try:
+            out: NDArray[np.float32] = classifier.predict(x, batch_size=batch_size)
+        except (AttributeError, RuntimeError):
+            bridge.outputs(classifier, torch.as_tensor(x[:1], device=classifier.device))  # says what is wrong, by name
+            raise
     return out
 
 
 def accuracy(
     classifier: PyTorchClassifier,
-    x: NDArray[np.float32],
-    y: NDArray[np.int64],
+    x: Any,
+    y: Any,
     *,
     batch_size: int = 128,
     random_state: int = 0,
@@ -67,24 +74,24 @@ def accuracy(
     """Accuracy on inputs as they are.
 
     :param classifier: ART classifier; its modes are left as found.
-    :param x: Inputs `(n, *input_shape)`.
-    :param y: Index labels `(n,)`.
+    :param x: Raw inputs `(n, *input_shape)`, array or tensor.
+    :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels.
     :param batch_size: Samples through the network at once.
     :param random_state: Seed, for a model that draws when it predicts.
-    :raises TypeError: If `classifier` is not an ART `PyTorchClassifier`.
-    :raises ValueError: If a shape, a label, `batch_size` or `random_state` breaks its rule.
+    :raises TypeError: If `classifier` is not an ART `PyTorchClassifier`, or `x` or `y` is not numeric.
+    :raises ValueError: If a shape, a value, a label, `batch_size` or `random_state` breaks its rule.
     """
     check("batch_size", batch_size, integer(1))
     check("random_state", random_state, SEED)
-    labels = _labels(classifier, x, y)
-    return Accuracy.of(outputs(classifier, x, batch_size, random_state).argmax(1) == labels)
+    inputs, labels = _arrays(classifier, x, y)
+    return Accuracy.of(outputs(classifier, inputs, batch_size, random_state).argmax(1) == labels)
 
 
 def attacked_accuracy(
     classifier: PyTorchClassifier,
     attack: EvasionAttack,
-    x: NDArray[np.float32],
-    y: NDArray[np.int64],
+    x: Any,
+    y: Any,
     *,
     random_state: int = 0,
 ) -> Accuracy:
@@ -92,25 +99,24 @@ def attacked_accuracy(
 
     :param classifier: ART classifier; its modes and gradients are left as found.
     :param attack: Untargeted attack on that classifier; its settings and its own generator are left as found.
-    :param x: Inputs `(n, *input_shape)`.
-    :param y: Index labels `(n,)`.
+    :param x: Raw inputs `(n, *input_shape)`, array or tensor.
+    :param y: Index `(n,)` or one-hot `(n, nb_classes)` labels.
     :param random_state: Seed of the attack's random starts, which ART's draws from the global generators and those of
         this package from their own, and of :func:`accuracy`. The generators are put back afterwards.
     :raises TypeError: If `classifier` or `attack` is of another kind.
     :raises ValueError: If a shape or a label breaks its rule.
     """
-    _labels(classifier, x, y)
+    inputs, labels = _arrays(classifier, x, y)
     if not isinstance(attack, EvasionAttack):
         raise TypeError(f"`attack` must be an ART EvasionAttack, got {type(attack).__name__}.")
     with undisturbed(classifier, random_state), unchanged(attack, random_state):
-        return accuracy(classifier, attack.generate(x, y), y, random_state=random_state)
+        x_adv = attack.generate(inputs, labels)
+        return Accuracy.of(outputs(classifier, x_adv, 128, random_state).argmax(1) == labels)
 
 
-def _labels(classifier: PyTorchClassifier, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Index labels of inputs that fit the classifier."""
+def _arrays(classifier: PyTorchClassifier, x: Any, y: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Inputs and index labels that fit the classifier."""
     if not isinstance(classifier, PyTorchClassifier):
         raise TypeError(f"`classifier` must be an ART PyTorchClassifier, got {type(classifier).__name__}.")
-    if x.shape[1:] != tuple(classifier.input_shape):
-        raise ValueError(f"`x` must have shape (n, {', '.join(map(str, classifier.input_shape))}), got {x.shape}.")
-    labels: NDArray[np.int64] = label_tensor(classifier, y, len(x)).cpu().numpy()
-    return labels
+    inputs = input_tensor(classifier, x)
+    return inputs.cpu().numpy(), label_tensor(classifier, y, len(inputs)).cpu().numpy()

@@ -101,10 +101,16 @@ CODES: dict[str, Callable[[Tensor], Any]] = {"argmax": _argmax, "sign": _sign}
 
 
 def _rows(code: Callable[[Tensor], Any], z: Tensor) -> Tensor:
-    values = torch.as_tensor(code(z), device=z.device).long()
+    given = code(z)
+    try:
+        values = torch.as_tensor(given, device=z.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`codes` must give integers, got {type(given).__name__} that is not: {error}") from error
+    if values.is_floating_point() or values.is_complex():
+        raise TypeError(f"`codes` must give integers, got {values.dtype}.")
     if values.ndim not in (1, 2) or len(values) != len(z):
         raise ValueError(f"`codes` must give shape (n,) or (n, k), got {tuple(values.shape)} for n = {len(z)}.")
-    return values.view(len(z), -1)
+    return values.long().view(len(z), -1)
 
 
 def _aims(codes: Codes, z: Tensor, table: Tensor, clean: Tensor, counts: Tensor) -> list[Aim]:

@@ -114,10 +114,10 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
         :raises ValueError: If a value breaks its rule; the message names it.
         """
         if attack is not None:
-            if eps is not None:
-                raise ValueError(f"`eps` must be left out where `attack` is given, got {eps}.")
             if not isinstance(attack, ATTACKS):
                 raise TypeError(f"`attack` must be an ART ProjectedGradientDescent, got {type(attack).__name__}.")
+            if eps is not None:
+                raise ValueError(f"`eps` must be left out where `attack` is given, got {eps}.")
             for name, plain in (("targeted", False), ("random_eps", False), ("decay", None)):
                 # ART's wrapper does not show its momentum
                 if (given := getattr(attack, name, getattr(getattr(attack, "_attack", None), name, plain))) != plain:
@@ -126,7 +126,9 @@ class WorstCaseMIEstimator(Evaluation):  # type: ignore[misc]
             max_iter, num_random_init = attack.max_iter, attack.num_random_init
         if eps is None:
             raise ValueError("`eps` must be a number, or `attack` be given, got None.")
-        levels: Any = noise_std if isinstance(noise_std, Sequence | np.ndarray) and len(noise_std) else (noise_std,)
+        levels: Any = noise_std
+        levels = levels.tolist() if isinstance(levels, np.ndarray) else levels
+        levels = levels if isinstance(levels, Sequence) and len(levels) else (levels,)
         if not isinstance(layer, str | None):
             raise TypeError(f"`layer` must be a name, got {type(layer).__name__}.")
         if isinstance(codes, str):

@@ -18,7 +18,7 @@ from art_mi.results.profiles import FeatureProfile, LayerProfile, VulnerabilityC
 from art_mi.results.result import NOT_STORED, Result, written
 from art_mi.results.robustness import RobustnessResult
 from art_mi.results.vulnerability import RepresentationVulnerability
-from art_mi.rules import Rule, check
+from art_mi.rules import FOLDER, PATH, Rule, check
 
 RECORD, IMAGES = "results.json", "images.npz"
 NUMERIC: Rule = "that of numbers", lambda dtype: dtype.kind in "biuf"
@@ -75,7 +75,7 @@ class ModelRecord(Result):
         """
         for name, images in self.images.items():
             check(f"images[{name!r}].dtype", np.asarray(images).dtype, NUMERIC)
-        out = Path(folder)
+        out = Path(check("folder", folder, FOLDER))
         out.mkdir(parents=True, exist_ok=True)
         if self.images:
             packed, arrays = io.BytesIO(), cast("dict[str, Any]", self.images)
@@ -90,7 +90,7 @@ class ModelRecord(Result):
         :param folder: Folder of a record.
         :raises ValueError: If there is none, or it is damaged.
         """
-        path = Path(folder) / RECORD
+        path = Path(check("folder", folder, PATH)) / RECORD
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cattrs import Converter, transform_error
 
+from art_mi.rules import PATH, check, or_none
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -66,6 +68,7 @@ def written(text: str, path: str | Path | None) -> str:
     :param path: File to write, None for none.
     :return: The text.
     """
+    check("path", path, or_none(PATH))
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text

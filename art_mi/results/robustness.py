@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from art_mi.results.information import Flag
 from art_mi.results.result import NOT_STORED, Result, written
-from art_mi.rules import POSITIVE, check, integer
+from art_mi.rules import POSITIVE, check, check_type, integer
 
 
 def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -63,6 +63,7 @@ class Accuracy(Result):
         :param correct: Whether each is classified correctly, shape `(n,)`, n at least 1.
         :raises ValueError: If it holds anything else.
         """
+        check_type("correct", correct, np.ndarray, "an array")
         if correct.ndim != 1 or correct.dtype != bool or not len(correct):
             shape, dtype = correct.shape, correct.dtype
             raise ValueError(f"`correct` must hold at least one Boolean, shape (n,), got shape {shape} of {dtype}.")

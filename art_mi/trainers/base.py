@@ -166,6 +166,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         :param record: Means of the terms, to which more may be added.
         """
 
+    @torch.inference_mode(False)
     def fit(
         self,
         x: NDArray[Any] | Tensor | DataLoader[Any],
@@ -205,6 +206,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             batches = self._array_batches(x, y, batch_size)
         self._train(batches, validation_data, nb_epochs, scheduler, options)
 
+    @torch.inference_mode(False)
     def fit_generator(
         self, generator: DataGenerator, nb_epochs: int = 20, scheduler: Any = None, **options: Any
     ) -> None:
@@ -250,7 +252,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         inputs = bridge.preprocessed(self.classifier, x, training=True)
         if self.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return bridge.one_tensor(self.running(inputs))
+        return bridge.called(self.running, inputs)
 
     def craft(self, x: Tensor, y: Tensor | None, target: Target = crafting.loss, start_std: float = 0.0) -> Tensor:
         """Adversarial inputs for a batch by the trainer's attack, in evaluation mode, without weight gradients.
@@ -320,6 +322,9 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         for name in options:
             if name not in known:
                 raise TypeError(f"`{name}` must be an option of fit: {', '.join(known)}, got {options[name]!r}.")
+        optimised = [p for group in self.classifier.optimizer.param_groups for p in group["params"]]
+        if not any(p.requires_grad for p in optimised) or any(p.is_inference() for p in optimised):
+            raise ValueError("`classifier` must have weights to train, got frozen ones or some of inference mode.")
         if self.needs_labels and not batches.labelled:
             raise ValueError(f"`y` must be given to {type(self).__name__}, got no labels.")
         if batches.size < self.smallest_batch:

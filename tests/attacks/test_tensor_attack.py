@@ -126,14 +126,40 @@ def test_arrays_and_tensors_give_the_same_perturbed_inputs(kind: str) -> None:
     expected = attack(kind).generate(x, y)
     assert isinstance(expected, np.ndarray)
     assert expected.dtype == np.float32
-    for form in (x.astype(np.float64), x.tolist()):
-        assert np.array_equal(attack(kind).generate(form, y), expected)
-    for tensor in (torch.from_numpy(x), torch.from_numpy(x).double().requires_grad_()):
-        found = attack(kind).generate(tensor, torch.from_numpy(y))
-        assert isinstance(found, Tensor)
-        assert found.dtype == torch.float32
-        assert not found.requires_grad
-        assert np.array_equal(found.numpy(), expected)
+    assert np.array_equal(attack(kind).generate(x.tolist(), y), expected)
+    found = attack(kind).generate(torch.from_numpy(x).requires_grad_(), torch.from_numpy(y))
+    assert isinstance(found, Tensor)
+    assert not found.requires_grad
+    assert np.array_equal(found.numpy(), expected)
+
+
+@each_kind
+@pytest.mark.parametrize("norm", [math.inf, 2, 1])
+def test_perturbed_inputs_keep_the_dtype_of_floats_and_in_it_ball_and_mask(kind: str, norm: float) -> None:
+    """In 64 bits: of a width that 32 do not hold, in 16 bits of one that they round off."""
+    fine, y, mask = 0.8 * np.random.default_rng(2).random((6, 5)) + 0.1, labels(6), np.array([1, 0, 1, 1, 0])
+    made, still = attack(kind, norm=norm, eps=0.05), attack(kind, norm=norm, eps=0.0)
+    order = np.inf if norm == math.inf else norm
+    for x in (fine, fine.astype(np.float16), fine.astype(">f8"), *map(torch.from_numpy, (fine, fine.astype("f2")))):
+        found = made.generate(x, y, mask=mask)
+        assert type(found) is type(x)
+        assert found.dtype == (x.dtype if isinstance(x, Tensor) else x.dtype.newbyteorder("="))
+        moved = np.asarray(found).astype(np.longdouble) - np.asarray(x).astype(np.longdouble)
+        assert (moved[:, mask == 0] == 0).all()
+        assert np.abs(moved).max() > 0.01
+        if norm != math.inf or found.dtype in (np.float64, torch.float64):
+            assert (np.linalg.norm(moved.astype(np.float64), order, axis=1) <= 0.05).all()
+        assert np.array_equal(np.asarray(still.generate(x, y)), np.asarray(x))
+    narrow = torch.from_numpy(fine).bfloat16()
+    assert made.generate(narrow, y).dtype == torch.bfloat16
+    assert torch.equal(still.generate(narrow, y), narrow)
+
+
+@each_kind
+def test_inputs_that_are_no_floats_are_perturbed_in_32_bits(kind: str) -> None:
+    x, y = samples().round().astype(np.int64), labels()
+    assert attack(kind).generate(x, y).dtype == np.float32
+    assert attack(kind).generate(torch.from_numpy(x), y).dtype == torch.float32
 
 
 @each_kind

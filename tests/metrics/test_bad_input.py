@@ -318,7 +318,13 @@ def test_the_critic_needs_a_hundred_report_pairs() -> None:
 
 def test_constant_codes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"`codes` must take at least two values on `x`, got one"):
-        evaluate(method="quantised", codes=lambda z: z[:, 0] * 0)
+        evaluate(method="quantised", codes=lambda z: (z[:, 0] * 0).long())
+
+
+@pytest.mark.parametrize("codes", [lambda z: z[:, 0], lambda z: z[:, 0] * np.nan, lambda z: ["a"] * len(z), str])
+def test_codes_that_are_no_integers_are_refused(codes: Any) -> None:
+    with pytest.raises(TypeError, match=r"`codes` must give integers, got (torch\.float32|list|str)"):
+        evaluate(method="quantised", codes=codes)
 
 
 @pytest.mark.parametrize("codes", [lambda z: z[:1, 0] > 0, lambda z: (z > 0)[:, :, None]])

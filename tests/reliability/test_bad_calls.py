@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 import torch
 from art.attacks.evasion import ProjectedGradientDescent
+from art.data_generators import NumpyDataGenerator
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 import art_mi
 from art_mi.critics import joint_critic
@@ -35,7 +37,32 @@ ONE, NONE_OR_ONE = "be an integer of at least 1", "be None or an integer of at l
 COUNT, SEED = "be an integer of at least 0", f"be an integer from 0 to {2**32 - 1}"
 BOOL, NORM, UNKNOWN = "be True or False", "be inf, 2 or 1", "name a module of the model"
 SQUARE, MATRIX = "be square with at least 2 rows", "be of shape (n, n), or of some samples (m, n)"
+SHAPE = "share a shape (n, C) with n at least 1"
 CLASSIFIER, RECORDS = "be an ART PyTorchClassifier", "hold at least one model"
+
+
+class Twice(nn.Module):
+    """Returns a tuple."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model(x), x
+
+
+class Rows(Dataset[Any]):
+    """What a function makes of each of the samples."""
+
+    def __init__(self, row: Callable[[int], Any]) -> None:
+        self.row = row
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> Any:
+        return self.row(index)
 
 
 class Shown(str):
@@ -53,12 +80,19 @@ def classifier(*, trained: bool = True) -> PyTorchClassifier:
 
 
 ART = classifier()
+HALF, TUPLE = classifier(), classifier()
+HALF.model.half()
+TUPLE._model._model = Twice(TUPLE.model)
 ATTACK = ProjectedGradientDescent(ART, eps=0.1, eps_step=0.05, max_iter=1, verbose=False)
 TARGETED = ProjectedGradientDescent(ART, eps=0.1, eps_step=0.05, max_iter=1, targeted=True, verbose=False)
 X = np.random.default_rng(0).random((N, 4), dtype=np.float32)
 Y = np.arange(N) % 3
 Z = torch.from_numpy(X[:, :2])
 SQUARES = torch.eye(3)
+LOADERS = [
+    (DataLoader(Rows(lambda i: {"x": X[i], "y": 1}), batch_size=40), Shown("dict that is no tensor")),
+    (DataLoader(Rows(lambda i: ((X[i], X[i]), 1)), batch_size=40), Shown("list that is no tensor")),
+]
 GOOD: dict[str, Any] = {
     **{"classifier": ART, "estimator": ART, "encoder": ART.model, "attack": ATTACK, "x": X, "y": Y, "z": Z, "eps": 0.1},
     **{"scores": SQUARES, "ratios": SQUARES, "p": SQUARES, "q": SQUARES, "logits": SQUARES, "logits_adv": SQUARES},
@@ -73,7 +107,9 @@ GOOD: dict[str, Any] = {
         "dim_z": 1,
         "channels": 1,
         "dim": 2,
-        "terms": [],
+        "terms": [joint_critic(4, 2)],
+        "table": np.eye(2),
+        "bounds": ["nwj"],
         "correct": 1,
     },
     **{
@@ -98,6 +134,7 @@ TENSORS = {"x": torch.from_numpy(X), "z": Z}
 OF: dict[str, dict[str, Any]] = {
     "attacks.ascend": {"x": TENSORS["x"]},
     "channels": {"y": torch.zeros(3)},
+    "datasets.load": {"name": "mnist"},
     "estimation.fit_critic": TENSORS,
     "estimation.read_bound": TENSORS,
     "losses": {"y": torch.zeros(3, dtype=torch.int64)},
@@ -105,11 +142,13 @@ OF: dict[str, dict[str, Any]] = {
     "metrics.vulnerability_curve": {"eps": [0.1]},
     "representations": {**TENSORS, "noise": nn.Identity()},
     "results.wilson_interval": {"n": 3},
+    "trainers.StandardTrainer.fit_generator": {"generator": NumpyDataGenerator(X, Y, batch_size=40)},
     "trainers.MadryPGDTrainer": {"attack": ATTACK},
     "trainers.RVMonitor": {"eps": 0.1},
     "trainers.WorstCaseMITrainer": {"layer": "0"},
 }
 OBJECTS: dict[str, Callable[[], Any]] = {
+    "results.ModelRecord": lambda: ModelRecord("model"),
     "results.MIEstimate": lambda: MIEstimate(1.0, (0.0, 1.0), "estimator", "none", 9, 0),
 }
 
@@ -247,10 +286,10 @@ CALLS: list[tuple[Any, ...]] = [
         ("y", torch.zeros(2, dtype=torch.int64), V, "hold one index a row of `logits`"),
         ("y", torch.zeros(3), T, "hold indices of torch.int64", Shown("torch.float32")),
     ),
-    *every("losses.kl_divergence losses.logit_distance", ("logits_adv", torch.zeros(3, 4), V, "")),
+    *every("losses.kl_divergence losses.logit_distance", ("logits_adv", torch.zeros(3, 4), V, SHAPE)),
     ("losses.logit_distance", "order", "l1", V, "be one of 'mae', 'mse'"),
     ("losses.logit_distance", "reduction", "none", V, "be one of 'mean', 'sum'"),
-    ("losses.class_mutual_information", "p", torch.zeros(2, 3), V, ""),
+    ("losses.class_mutual_information", "p", torch.zeros(2, 3), V, SHAPE),
     *every(
         "risk.adversarial_accuracy_upper_bound risk.adversarial_risk_lower_bound",
         ("mi", math.nan, V, "be a number of nats"),
@@ -261,9 +300,15 @@ CALLS: list[tuple[Any, ...]] = [
         ("label_entropy", 3, V, "be between 0 and log(nb_classes)"),
         ("label_entropy", "a", V, "be between 0 and log(nb_classes)"),
     ),
-    *[("threat.NormBall", "norm", norm, V, NORM) for norm in (3, "l2", None)],
+    *[("threat.NormBall", "norm", norm, V, NORM) for norm in (3, "l2", None, True, np.array([1, 2]), torch.tensor(2))],
     *[("threat.NormBall", "eps", eps, V, NON_NEGATIVE) for eps in (-1, math.nan, math.inf, "a", True)],
-    *[("threat.NormBall", "clip_values", c, V, "be None or a pair of values") for c in (3, (1, 0), (0, 1, 2))],
+    *[
+        ("threat.NormBall", "clip_values", clip_values, V, "be None or a pair of values")
+        for clip_values in (
+            *(3, (1, 0), (0, 1, 2), "ab", ("a", "b"), (None, 1), (0, math.nan), ([[0], [0, 1]], 1)),
+            *((np.zeros(2), np.ones(3)), (torch.ones(2), torch.zeros(2)), (0.0, torch.zeros(1) - 1)),
+        )
+    ],
     ("results.conversion", "unit", "dits", V, "be one of 'nats', 'bits'"),
     ("results.conversion", "to", None, V, "be one of 'nats', 'bits'"),
     ("results.wilson_interval", "correct", 4, V, "be an integer from 0 to 3"),
@@ -275,6 +320,10 @@ CALLS: list[tuple[Any, ...]] = [
     ("results.MIEstimate.from_dict", "content", [], V, "be a MIEstimate as `to_dict` gives it", Shown("a list")),
     ("results.MIEstimate.from_dict", "content", {}, V, "be a MIEstimate", Shown("required field missing")),
     ("results.MIEstimate.in_unit", "unit", "dits", V, "be one of 'nats', 'bits'"),
+    ("results.MIEstimate.to_json", "path", 3, V, "be None or a path"),
+    ("results.ModelRecord.to_html", "path", 3, V, "be None or a path"),
+    ("results.ModelRecord.save", "folder", 3, V, "be a folder, existing or new"),
+    ("results.ModelRecord.load", "folder", 3, V, "be a path"),
     ("results.ModelRecord.load", "folder", "nowhere", V, "hold a readable results.json"),
     *every(
         "report.card report.text_table report.verdict report.write_card report.write_figures",
@@ -339,13 +388,16 @@ CALLS: list[tuple[Any, ...]] = [
         ("norm", 3, V, NORM),
         ("eps", -1, V, NON_NEGATIVE),
         ("eps", "a", V, NON_NEGATIVE),
-        ("eps_step", 0, V, ""),
         ("max_iter", 1.5, V, COUNT),
         ("num_random_init", -1, V, COUNT),
-        ("batch_size", 0, V, ""),
         ("random_state", -1, V, "be None or an integer from 0 to 4294967295"),
         ("verbose", 1, V, BOOL),
     ),
+    ("attacks.LangevinMonteCarlo", "eps_step", 0, V, POSITIVE),
+    ("attacks.LangevinMonteCarlo", "batch_size", 0, V, ONE),
+    ("attacks.MarginAttack", "batch_size", 0, V, ONE),
+    ("attacks.WorstCaseMIAttack", "batch_size", 0, V, "be an integer of at least 2"),
+    *every("attacks.MarginAttack attacks.WorstCaseMIAttack", ("eps_step", 0, V, "be None or a positive number")),
     ("attacks.LangevinMonteCarlo", "noise", "pink", V, "be one of 'gaussian', 'laplace'"),
     ("attacks.LangevinMonteCarlo", "temperature", -1, V, NON_NEGATIVE),
     ("attacks.LangevinMonteCarlo", "step", 3, V, "be one of 'sign', 'gradient'"),
@@ -365,7 +417,10 @@ CALLS: list[tuple[Any, ...]] = [
         for argument, value, error, rule, *more in (
             ("x", "a", T, "be an array, a tensor or a DataLoader", Shown("str")),
             ("x", X[:, :3], V, "have shape (n, 4)"),
+            ("x", torch.from_numpy(X).to_sparse(), T, "be numeric", Shown("Tensor that is not: complex or sparse")),
             ("mask", np.ones(3), V, "broadcast against `x`"),
+            ("mask", [[1], [1, 2]], T, "be numeric", Shown("list that is not")),
+            ("mask", "all", T, "be numeric", Shown("an array of <U3")),
         )
     ],
     *every(
@@ -379,6 +434,9 @@ CALLS: list[tuple[Any, ...]] = [
         ("x", X[:, :3], V, "have shape (n, 4)"),
         ("y", Y[:3], V, f"hold one label for each of the {N} samples"),
         ("y", Y + 1, V, "hold integers from 0 to 2", Shown("values from 1 to 3")),
+        ("y", [[0], [1, 2]], T, "be numeric", Shown("list that is not")),
+        ("x", X * np.nan, V, "be finite", Shown("NaN")),
+        ("x", "a", T, "be an array, a tensor or a DataLoader", Shown("str")),
     ),
     ("evaluation.attacked_accuracy", "attack", 3, T, "be an ART EvasionAttack", Shown("int")),
     ("evaluation.attacked_accuracy", "random_state", -1, V, SEED),
@@ -390,6 +448,8 @@ CALLS: list[tuple[Any, ...]] = [
     *every(
         "evaluation.evaluate_robustness assessment.assess",
         ("classifier", 3, T, CLASSIFIER),
+        ("classifier", TUPLE, T, "have a model that returns one tensor", Shown("tuple")),
+        ("classifier", HALF, T, "have a model that takes inputs of torch.float32", Shown("one with weights of")),
         ("eps", 0, V, POSITIVE),
         ("eps", "a", V, POSITIVE),
         ("norm", 3, V, NORM),
@@ -402,7 +462,7 @@ CALLS: list[tuple[Any, ...]] = [
         ("random_state", "a", V, SEED),
         ("verbose", 1, V, BOOL),
         ("y", Y[:3], V, f"hold one label for each of the {N} samples"),
-        ("y", None, V, ""),
+        ("y", None, V, "hold labels"),
         ("x", X + 1, V, "lie within the classifier's clip_values [0, 1]", Shown("values from")),
     ),
     ("evaluation.evaluate_robustness", "batch_size", 0, V, ONE),
@@ -443,7 +503,12 @@ CALLS: list[tuple[Any, ...]] = [
         ("norm", 3, V, NORM),
         ("max_iter", 0, V, ONE),
         ("batch_size", 0, V, ONE),
-        ("noise_std", 0, V, ""),
+        ("classifier", TUPLE, T, "have a model that returns one tensor", Shown("tuple")),
+        ("classifier", HALF, T, "have a model that takes inputs of torch.float32", Shown("one with weights of")),
+        *[
+            ("x", loader, T, "come in batches of inputs, or of tuples that begin with inputs", kind)
+            for loader, kind in LOADERS
+        ],
         ("random_state", -1, V, SEED),
         ("verbose", 1, V, BOOL),
         ("x", X[:50], V, "hold at least 100 samples", Shown("50")),
@@ -475,6 +540,15 @@ CALLS: list[tuple[Any, ...]] = [
     ("metrics.vulnerability_curve", "num_random_init", -1, V, COUNT),
     ("metrics.WorstCaseMIEstimator", "method", "mine", V, "be one of 'noisy', 'critic', 'quantised'"),
     ("metrics.WorstCaseMIEstimator", "noise", "pink", V, "be one of 'gaussian', 'uniform'"),
+    *every(
+        "metrics.representation_vulnerability metrics.feature_profile metrics.vulnerability_curve",
+        ("noise_std", 0, V, POSITIVE),
+    ),
+    ("metrics.layer_profile", "noise_std", 0, V, "be None or a positive number"),
+    *[
+        ("metrics.WorstCaseMIEstimator", "noise_std", np.array(level), V, POSITIVE, Shown(shown))
+        for level, shown in ((0.0, "0.0"), ([1.0, 0.0], "0.0"), ([[1.0]], "[1.0]"), ([], "[]"))
+    ],
     ("metrics.WorstCaseMIEstimator", "noise_nats", 0, V, "be None or a positive number"),
     ("metrics.WorstCaseMIEstimator", "codes", "kmeans", V, "be one of 'argmax', 'sign'"),
     ("metrics.WorstCaseMIEstimator", "codes", 3, T, "be a name or a callable", Shown("int")),
@@ -547,6 +621,7 @@ CALLS: list[tuple[Any, ...]] = [
     ("trainers.StandardTrainer.fit", "x", "a", T, "be an array, a tensor or a DataLoader", Shown("str")),
     ("trainers.StandardTrainer.fit", "y", Y[:3], V, f"hold one label for each of the {N} samples"),
     ("trainers.StandardTrainer.fit", "y", None, V, "be given to StandardTrainer", Shown("no labels")),
+    ("trainers.StandardTrainer.fit", "y", [[0], [1, 2]], T, "be numeric", Shown("list that is not")),
     ("trainers.StandardTrainer.fit", "batch_size", 0, V, ONE),
     ("trainers.StandardTrainer.fit", "nb_epochs", 0, V, ONE),
     ("trainers.StandardTrainer.fit", "scheduler", 3, T, "be a torch scheduler", Shown("int")),
@@ -679,6 +754,58 @@ def test_every_public_function_and_class_is_called_wrongly() -> None:
     assert EXCUSED.keys() == set(public()) - called
     at_the_top = {name for name in art_mi.__all__ if not isinstance(getattr(art_mi, name), ModuleType)}
     assert at_the_top <= {name.split(".")[1] for name in public()} | {"MIEstimate", "RepresentationVulnerability"}
+
+
+class Useless:
+    """No number, text, array, collection, module or function."""
+
+    def __repr__(self) -> str:
+        return "Useless()"
+
+
+INNER = {  # run on what others have checked, or hand on what is typed as a tensor, a module or a function
+    "attacks.ascend": "objective move mask",
+    "attacks.WorstCaseMIAttack.generate": "y",  # not read: it needs no labels
+    "attacks.best_of": "objective candidates",
+    "channels.draw_noise": "shape generator like",
+    "channels.gaussian_parts": "draws nb_rows",
+    "channels.gaussian_ratios": "draws",
+    "channels.read_channel": "y generator",
+    "channels.uniform_ratios": "draws",
+    "critics.JointCritic": "x_encoder z_encoder",
+    "critics.SumCritic": "x_features z_features weight",
+    "estimation.default_critic": "x z",
+    "estimation.fit_critic": "x z bound perturb progress",
+    "estimation.read_bound": "critic x z index log_partition",
+    "representations.encoder": "classifier",
+    "representations.in_batches": "function x",
+    "representations.named_layer": "model name",
+    "representations.noisy_outputs": "classifier noise",
+    "representations.representation": "classifier",
+    "representations.watching": "model",
+    "results.Flag": "names module qualname type start boundary",
+}
+
+
+def parameters() -> Iterator[tuple[str, str]]:
+    """What can be given to each public function, class and method of the catalogue, but for `INNER`."""
+    for dotted in sorted({row[0] for row in CALLS} | set(public()) - EXCUSED.keys()):
+        for name, parameter in inspect.signature(found(dotted)).parameters.items():
+            is_rest = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if not is_rest and name not in INNER.get(dotted, "").split():
+                yield dotted, name
+
+
+@pytest.mark.parametrize(("dotted", "argument"), list(parameters()))
+def test_a_value_of_no_use_is_refused_by_name_whatever_it_is_given_for(
+    dotted: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, arguments, as_found = found(dotted), {**good(dotted, argument), argument: Useless()}, state()
+    with pytest.raises((TypeError, ValueError), match=rf"`{argument}`.* must .*got .*(Useless|object|shape \(\))"):
+        run(call, arguments)
+    assert state() == as_found
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_catalogue_is_counted(tally: Callable[[str, str, int, str], None]) -> None:

@@ -63,7 +63,7 @@ cases = st.fixed_dictionaries(
         "outputs": st.one_of(st.just([]), palettes),
         "labelled": st.booleans(),
         "seed": st.integers(0, 2**31),
-        "whole": st.booleans(),
+        "whole": st.sampled_from(["array", "tensor", "no"]),
         "langevin": st.fixed_dictionaries(
             {
                 "temperature": st.one_of(st.just(0.0), sizes),
@@ -122,16 +122,16 @@ class PairCritic(nn.Module):
 def box(case: dict[str, Any]) -> tuple[Any, Any] | None:
     """Clip values: numbers, one a feature or a sample's own shape, and at the ends of what a dtype holds.
 
-    Those of ART's classifiers are of 32 bits.
+    Those of ART's classifiers are of 32 bits; these are also numbers of 16 bits.
     """
     shape, info = case["shape"][1:], torch.finfo(torch.float16 if case["dtype"] is torch.float16 else torch.float32)
-    channels = np.linspace(-0.3, 0.1, shape[0], dtype=np.float32).reshape(-1, *[1] * (len(shape) - 1))
-    features = np.linspace(-2.0, 2.0, math.prod(shape), dtype=np.float32).reshape(shape)
+    channels = np.linspace(-0.25, 0.25, shape[0], dtype=np.float16).reshape(-1, *[1] * (len(shape) - 1))
+    features = np.linspace(-2.0, 2.0, math.prod(shape), dtype=np.float16).reshape(shape)
     clips: dict[str, tuple[Any, Any] | None] = {
         "none": None,
         "unit": (0.0, 1.0),
-        "features": (channels, channels + np.float32(0.7)),
-        "samples": (features, features + np.float32(0.1)),
+        "features": (channels, channels + np.float16(0.7)),
+        "samples": (features, features + np.float16(0.1)),
         "huge": (info.min, info.max),
         "thin": (1.0, 1.0 + 2 * info.eps),
         "denormal": (0.0, 50 * info.smallest_normal * info.eps),
@@ -166,7 +166,7 @@ def classifier(case: dict[str, Any]) -> PyTorchClassifier:
 
 
 def attacked(made: Callable[..., Any], case: dict[str, Any], x: Tensor, **own: Any) -> Tensor:
-    """By `generate` on an array where the dtype is that of arrays and the case wants the whole, by `perturb` else."""
+    """By `generate`, where the case wants the whole and 32 bits can hold the inputs, or by `perturb`."""
     options = {"norm": case["norm"], "eps": case["eps"], "max_iter": case["max_iter"]}
     options |= {"num_random_init": case["starts"], "random_state": case["seed"], "batch_size": 2, "verbose": False}
     if case["eps_step"] is not None:
@@ -174,8 +174,11 @@ def attacked(made: Callable[..., Any], case: dict[str, Any], x: Tensor, **own: A
     attack = made(classifier(case), **options, **own)
     y = torch.arange(len(x)) % CLASSES if case["labelled"] else None
     mask = masks(case)
-    if case["whole"] and case["dtype"] is torch.float32:
+    if case["whole"] == "array" and torch.isfinite(x.float()).all():
         return torch.from_numpy(attack.generate(x.numpy(), None if y is None else y.numpy(), mask=mask))
+    if case["whole"] == "tensor" and torch.isfinite(x.float()).all():
+        generated: Tensor = attack.generate(x, y, mask=mask)
+        return generated
     found: Tensor = attack.perturb(x, y, mask=None if mask is None else torch.as_tensor(mask))
     return found
 

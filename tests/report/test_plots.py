@@ -337,3 +337,8 @@ def test_every_figure_draws_in_the_axes_it_is_given(records):
     for draw in draws:
         axes = Figure().add_subplot()
         assert draw(axes) is axes
+
+
+def test_what_is_no_axes_is_not_drawn_in() -> None:
+    with pytest.raises(TypeError, match="`ax` must be None or matplotlib axes, got int"):
+        training_losses([{"epoch": 1, "loss": 1.0}], ax=3)  # type: ignore[arg-type]

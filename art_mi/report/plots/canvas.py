@@ -34,6 +34,18 @@ def new_axes(height: float) -> Axes:
     return Figure(figsize=(WIDTH, height), layout="constrained").add_subplot()
 
 
+def axes_in(ax: Axes | None, height: float) -> Axes:
+    """The axes given, or where they are None new ones.
+
+    :param ax: Axes to draw in.
+    :param height: Of the new figure in inches.
+    :raises TypeError: If `ax` is neither.
+    """
+    if not isinstance(ax, Axes | None):
+        raise TypeError(f"`ax` must be None or matplotlib axes, got {type(ax).__name__}.")
+    return new_axes(height) if ax is None else ax
+
+
 def model_marks(names: Iterable[str]) -> Marks:
     """A colour and a marker for each model, in order.
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from art_mi.report.plots.canvas import WORST, new_axes
+from art_mi.report.plots.canvas import WORST, axes_in
 
 Pictures = NDArray[np.float64]
 Labels = NDArray[Any]
@@ -99,7 +99,7 @@ def _grid(
 ) -> Axes:
     """Rows of pictures, a column a sample, the label above and predictions below, those of wrong ones framed."""
     n, height, width, _ = rows[0].shape
-    axes = new_axes(0.35 + len(rows) * (0.62 * height / width + 0.16)) if ax is None else ax
+    axes = axes_in(ax, 0.35 + len(rows) * (0.62 * height / width + 0.16))
     for row, (pictures, predicted) in enumerate(zip(rows, predictions, strict=True)):
         top = 1.3 * row
         for column, picture in enumerate(pictures):

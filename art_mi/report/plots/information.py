@@ -10,11 +10,11 @@ from art_mi.report.plots.canvas import (
     NORMAL,
     STROKES,
     WORST,
+    axes_in,
     band,
     finish,
     left_edge,
     mark,
-    new_axes,
     right_edge,
     wrapped,
 )
@@ -34,7 +34,7 @@ def information_bars(results: Mapping[str, RepresentationVulnerability], ax: Axe
     """
     if not results:
         raise ValueError("`results` must hold at least one model, got none.")
-    axes = new_axes(0.9 + 0.8 * len(results)) if ax is None else ax
+    axes = axes_in(ax, 0.9 + 0.8 * len(results))
     unit = next(iter(results.values())).unit
     shown = [result.in_unit(unit) for result in results.values()]
     estimates = [estimate for result in shown for estimate in (result.normal, result.worst_case)]
@@ -63,7 +63,7 @@ def sweep_curve(results: Mapping[str, RepresentationVulnerability], ax: Axes | N
     swept = {name: result for name, result in results.items() if result.sweep}
     if not swept:
         raise ValueError("`results` must hold a result with a sweep over noise levels, got none.")
-    axes = new_axes(3.1 + 0.4 * len(swept)) if ax is None else ax
+    axes = axes_in(ax, 3.1 + 0.4 * len(swept))
     unit = next(iter(swept.values())).unit
     levels: set[float] = set()
     for (name, result), (line, marker) in zip(swept.items(), STROKES * len(swept), strict=False):

@@ -12,11 +12,11 @@ from scipy.stats import pearsonr
 from art_mi.report.plots.canvas import (
     CEILING,
     Marks,
+    axes_in,
     finish,
     left_edge,
     model_marks,
     name_rows,
-    new_axes,
     right_edge,
     wrapped,
 )
@@ -41,7 +41,7 @@ def accuracy_rows(
     if not rows:
         raise ValueError("`accuracies` must hold at least one accuracy, got none.")
     space = 0.22 + 0.15 * len(accuracies)
-    axes = new_axes(0.9 + 0.25 * len(accuracies) + space * len(rows)) if ax is None else ax
+    axes = axes_in(ax, 0.9 + 0.25 * len(accuracies) + space * len(rows))
     offsets = np.linspace(-0.5, 0.5, len(accuracies) + 2)[1:-1]
     marks = marks or model_marks(accuracies)
     for model, offset in zip(accuracies, offsets, strict=True):
@@ -78,7 +78,7 @@ def gap_against_vulnerability(records: Sequence[ModelRecord], ax: Axes | None = 
     ]
     if not found:
         raise ValueError("`records` must hold a model with vulnerability and accuracy under attack, got none.")
-    axes = new_axes(3.2 + 0.22 * len(found)) if ax is None else ax
+    axes = axes_in(ax, 3.2 + 0.22 * len(found))
     unit = found[0][1].unit
     marks = model_marks(record.name for record in records)
     points = []
@@ -132,7 +132,7 @@ def accuracy_against_information(
     """
     if not results:
         raise ValueError("`results` must hold at least one model, got none.")
-    axes = new_axes(3.2 + 0.22 * len(results)) if ax is None else ax
+    axes = axes_in(ax, 3.2 + 0.22 * len(results))
     unit = next(iter(results.values())).unit
     shown = {name: result.in_unit(unit) for name, result in results.items()}
     every = [point for result in shown.values() for point in (result, *result.sweep)]

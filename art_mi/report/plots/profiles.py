@@ -16,13 +16,13 @@ from art_mi.report.plots.canvas import (
     STROKES,
     WORST,
     Marks,
+    axes_in,
     band,
     finish,
     left_edge,
     mark,
     model_marks,
     name_rows,
-    new_axes,
     right_edge,
     wrapped,
 )
@@ -41,7 +41,7 @@ def layer_information(profile: LayerProfile, ax: Axes | None = None) -> Axes:
     """
     if not profile.layers:
         raise ValueError("`profile` must hold at least one layer, got none.")
-    axes = new_axes(0.9 + 0.45 * len(profile.layers)) if ax is None else ax
+    axes = axes_in(ax, 0.9 + 0.45 * len(profile.layers))
     unit = next(iter(profile.layers.values())).unit
     results = [result.in_unit(unit) for result in profile.layers.values()]
     estimates = [estimate for result in results for estimate in (result.normal, result.worst_case)]
@@ -71,7 +71,7 @@ def layer_vulnerability(
     if not rows:
         raise ValueError("`profiles` must hold at least one layer, got none.")
     space = 0.22 + 0.15 * len(profiles)
-    axes = new_axes(0.9 + 0.25 * len(profiles) + space * len(rows)) if ax is None else ax
+    axes = axes_in(ax, 0.9 + 0.25 * len(profiles) + space * len(rows))
     unit = next(result.unit for profile in profiles.values() for result in profile.layers.values())
     drops = {
         model: {layer: result.in_unit(unit).vulnerability for layer, result in profile.layers.items()}
@@ -116,7 +116,7 @@ def feature_histogram(
     units = [unit for profile in profiles.values() for unit in profile.units]
     if not units:
         raise ValueError("`profiles` must hold at least one unit, got none.")
-    axes = new_axes(2.7 + 0.22 * len(profiles)) if ax is None else ax
+    axes = axes_in(ax, 2.7 + 0.22 * len(profiles))
     name = units[0].normal.unit
     values = {
         model: [getattr(unit, quantity).in_unit(name).value for unit in profile.units]
@@ -185,7 +185,7 @@ def accuracy_against_eps(curve: VulnerabilityCurve, ax: Axes | None = None) -> A
 def _radii(curve: VulnerabilityCurve, ax: Axes | None) -> Axes:
     if not curve.results:
         raise ValueError("`curve` must hold at least one radius, got none.")
-    axes = new_axes(3.2) if ax is None else ax
+    axes = axes_in(ax, 3.2)
     norm = curve.results[0].settings.get("norm", curve.settings.get("norm"))
     axes.set_xlabel(
         "radius eps (raw input units)" if norm is None else f"radius eps ({norm_name(norm)}, raw input units)"

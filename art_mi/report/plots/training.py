@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from art_mi.report.plots.canvas import MODELS, NORMAL, STROKES, WORST, finish, new_axes, wrapped
+from art_mi.report.plots.canvas import MODELS, NORMAL, STROKES, WORST, axes_in, finish, wrapped
 
 ACCURACIES = {"clean_accuracy": ("clean", NORMAL, "o"), "robust_accuracy": ("under attack", WORST, "D")}
 NO_TERMS = {"epoch", "lr", *ACCURACIES}
@@ -41,7 +41,7 @@ def training_accuracies(history: Sequence[Mapping[str, Any]], ax: Axes | None = 
     found = {name: _points(history, name) for name in ACCURACIES}
     if not any(found.values()):
         raise ValueError("`history` must hold `clean_accuracy` or `robust_accuracy`, got neither.")
-    axes = new_axes(3.0) if ax is None else ax
+    axes = axes_in(ax, 3.0)
     for name, points in found.items():
         if points:
             label, colour, marker = ACCURACIES[name]
@@ -63,7 +63,7 @@ def training_losses(history: Sequence[Mapping[str, Any]], ax: Axes | None = None
     found = {name: points for name in _terms(history) if (points := _points(history, name))}
     if not found:
         raise ValueError("`history` must hold a loss, got none.")
-    axes = new_axes(3.0) if ax is None else ax
+    axes = axes_in(ax, 3.0)
     colours = ["#000000", NORMAL, WORST, *(colour for colour, _ in MODELS[:4])]
     for index, (name, points) in enumerate(found.items()):
         x, y = zip(*points, strict=True)
