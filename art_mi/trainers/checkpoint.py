@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from art_mi.files import replacing
@@ -63,25 +63,28 @@ def load_checkpoint(path: Path, name: str = "path") -> dict[str, Any]:
     :raises ValueError: If there is no file, or it is cut short, damaged, no checkpoint, or of another format version.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            found, version = metadata.get("format"), metadata.get("version")
-            if found != FORMAT:
-                raise ValueError(f"`{name}` must be a checkpoint of art_mi, got {str(path)!r} of format {found!r}.")
-            if version != VERSION:
-                raise ValueError(
-                    f"`{name}` must be a checkpoint of format version {VERSION}, got {str(path)!r} of version "
-                    f"{version!r}: another release of art_mi wrote it."
-                )
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-        text = metadata.get("state", "")
-        if metadata.get("digest") != content_digest(text, tensors):
-            raise ValueError(
-                f"`{name}` must be an intact checkpoint, got {str(path)!r}: its digest is of other content."
-            )
-        return _state(text, tensors.__getitem__, path, name)
+        content = path.read_bytes()  # once: a run that is alive may replace the file
+        tensors, metadata = load(content), _metadata(content)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"`{name}` must be a complete checkpoint, got {str(path)!r}: {error}.") from error
+    found, version = metadata.get("format"), metadata.get("version")
+    if found != FORMAT:
+        raise ValueError(f"`{name}` must be a checkpoint of art_mi, got {str(path)!r} of format {found!r}.")
+    if version != VERSION:
+        raise ValueError(
+            f"`{name}` must be a checkpoint of format version {VERSION}, got {str(path)!r} of version "
+            f"{version!r}: another release of art_mi wrote it."
+        )
+    text = metadata.get("state", "")
+    if metadata.get("digest") != content_digest(text, tensors):
+        raise ValueError(f"`{name}` must be an intact checkpoint, got {str(path)!r}: its digest is of other content.")
+    return _state(text, tensors.__getitem__, path, name)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """That of a file that safetensors has read."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]).get("__metadata__") or {}
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import re
 import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -478,7 +480,7 @@ def test_other_files_are_refused(saved: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"`path` must be a complete checkpoint, got '.*/none': No such file"):
+    with pytest.raises(ValueError, match=r"`path` must be a complete checkpoint, got '.*/none': .*No such file"):
         load_checkpoint(tmp_path / "none")
     with pytest.raises(ValueError, match="`path` must be a complete checkpoint"):
         load_checkpoint(tmp_path)
@@ -553,3 +555,23 @@ def test_states_of_other_architectures_are_refused(state: Mapping[str, Any], mes
     with pytest.raises(ValueError, match=r"`teacher` must be a state of this Sequential, .*" + re.escape(message)):
         check_state(module, state, "teacher")
     assert same(module.state_dict(), before)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_the_old_one_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint"
+    monkeypatch.setattr("os.fsync", lambda _: None)  # for as many writes as may be
+    save_checkpoint(path, {"step": 0, "weights": torch.zeros(1000)})
+    writer = os.fork()
+    if writer == 0:
+        for step in itertools.cycle(range(10)):
+            save_checkpoint(path, {"step": step, "weights": torch.full((1000,), step)})
+    try:
+        for _ in range(5000):
+            state = load_checkpoint(path)
+            assert (state["weights"] == state["step"]).all()
+    finally:
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
