@@ -9,22 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import integrate, special
 from scipy.stats import norm
 
+from art_mi.distributions.problem import floats
 from art_mi.rules import NON_NEGATIVE, NUMBER, POSITIVE, PROPORTION, check, integer
 
 LOG_2 = math.log(2.0)
-
-
-def floats(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Numbers as an array of 64 bits.
-
-    :param name: What messages call them.
-    :param values: Numbers.
-    :raises TypeError: If they are none.
-    """
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"`{name}` must hold numbers, got {values!r}.") from error
 
 
 def _square(name: str, values: ArrayLike) -> NDArray[np.float64]:

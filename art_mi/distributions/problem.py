@@ -6,10 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 Sampler = Callable[[int, np.random.Generator], tuple[FloatArray, FloatArray]]
+
+
+def floats(name: str, values: ArrayLike) -> FloatArray:
+    """Numbers as an array of 64 bits.
+
+    :param name: What messages call them.
+    :param values: Numbers.
+    :raises TypeError: If they are none.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`{name}` must hold numbers, got {values!r}.") from error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from scipy import special
 from scipy.stats import norm
 
-from art_mi.distributions.closed_forms import LOG_2, binary_entropy, floats
+from art_mi.distributions.closed_forms import LOG_2, binary_entropy
+from art_mi.distributions.problem import floats
 from art_mi.rules import NON_NEGATIVE, NUMBER, POSITIVE, PROPORTION, check, integer
 
 

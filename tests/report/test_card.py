@@ -118,7 +118,7 @@ def test_settings_environment_seed_and_command_are_shown(page, records):
 def test_a_measurement_with_a_critic_is_shown_without_what_it_lacks(records):
     bare = MIEstimate(1.5, (1.25, 1.75), "info_nce", "low", 500, 3, bounds={"nwj": 1.375}, ceiling=6.2)
     found = replace(records[0].representation, **dict.fromkeys(("normal", "worst_case", "vulnerability"), bare))
-    found = replace(found, own_critic=bare, method="critic", layer="fc", ceilings={}, sweep=())
+    found = replace(found, own_critic=bare, method="critic", layer="fc", ceilings={"exact": 0.5}, sweep=())
     page = Page(card([ModelRecord("plain", representation=found)]))
     assert page.row("normal information", nth=1)[2] == "-"
     assert page.row("worst case by its own critic")[1] == "1.500 nats [1.250, 1.750]"
@@ -178,7 +178,7 @@ def test_hostile_text_stays_text(records):
         layer=HOSTILE,
         method=HOSTILE,
         settings={HOSTILE: HOSTILE},
-        ceilings={HOSTILE: 0.5},
+        ceilings={"exact": 0.5, HOSTILE: 0.5},
         ceiling_direction=HOSTILE,
         normal=replace(plain.representation.normal, bias=HOSTILE, estimator=HOSTILE, bounds={HOSTILE: 1.0}),
         sweep=(),

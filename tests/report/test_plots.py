@@ -39,7 +39,7 @@ def result(normal=3.0, worst=1.0, level=0.5, **changes):
         worst_case=estimate(worst, worst - 0.2, worst + 0.3),
         vulnerability=estimate(normal - worst, normal - worst - 0.5, normal - worst + 0.5),
         accuracy_ceiling=0.2,
-        ceilings={},
+        ceilings={"exact": 0.2},
         ceiling_direction="upper bound",
         method="noisy",
         layer=None,
