@@ -80,13 +80,12 @@ def _checked(representation: Representation, x: Tensor, ball: NormBall, generato
     blind = outdone = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     foreseen = misled = 0
     if ball.eps > 0:
-        slope = _slope(representation, x, direction)
-        outdone = _outdone(representation, x, z, slope, direction, ball, generator)
         for start in (x, ball.random_start(x, generator)):
-            slope = slope if start is x else _slope(representation, start, direction)
+            before, slope = _slope(representation, start, direction)
+            if start is x:
+                outdone = _outdone(representation, x, z, slope, direction, ball, generator)
             moved = start + (ball.random_start(start, generator) - start) / 10
             with torch.no_grad():
-                before = representation(start)
                 rise = _rise(before, representation(moved), direction)
             expected = (slope * (moved - start)).flatten(1).sum(1)
             agree = expected.sign() * rise.sign()
@@ -101,12 +100,12 @@ def _checked(representation: Representation, x: Tensor, ball: NormBall, generato
     return GradientCheck(len(x), int(blind.sum()), foreseen, misled, *counts)
 
 
-def _slope(representation: Representation, x: Tensor, direction: Tensor) -> Tensor:
-    """Gradient of the representation along a direction; zero where there is none."""
+def _slope(representation: Representation, x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """The representation, and its gradient along a direction; zero where there is none."""
     x = x.detach().requires_grad_()
     z = representation(x)
     grad = torch.autograd.grad(z, x, direction, allow_unused=True)[0] if z.requires_grad else None
-    return torch.zeros_like(x) if grad is None else grad
+    return z.detach(), torch.zeros_like(x) if grad is None else grad
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -101,40 +102,9 @@ def test_an_error_inside_lets_the_next_one_in() -> None:
         pass
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads")
-def test_an_interrupt_ends_a_wait_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("art_mi.interrupts.MOST", 10)
-    before, inside, done = (
-        signal.signal(signal.SIGINT, signal.default_int_handler),
-        threading.Event(),
-        threading.Event(),
-    )
-
-    def hold() -> None:
-        with undivided():
-            inside.set()
-            done.wait(60)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    inside.wait(60)
-    timer = threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            undivided().__enter__()
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
-        done.set()
-        thread.join(60)
-    with undivided():
-        pass
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_process_forked_while_another_thread_is_inside_has_a_turn_of_its_own() -> None:
+@contextmanager
+def another_thread_inside() -> Iterator[None]:
+    """Another thread has its turn for as long as the context lasts."""
     inside, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -144,13 +114,39 @@ def test_a_process_forked_while_another_thread_is_inside_has_a_turn_of_its_own()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    inside.wait(60)
     try:
-        child = multiprocessing.get_context("fork").Process(target=evaluating(torch.nn.Linear(1, 1)).__enter__)
-        child.start()
-        child.join(60)
-        assert child.exitcode == 0
+        inside.wait(60)
+        yield
     finally:
         done.set()
         thread.join(60)
-        child.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads")
+def test_an_interrupt_ends_a_wait_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("art_mi.interrupts.MOST", 10)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    try:
+        with another_thread_inside():
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                undivided().__enter__()
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with undivided():
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_process_forked_while_another_thread_is_inside_has_a_turn_of_its_own() -> None:
+    with another_thread_inside():
+        child = multiprocessing.get_context("fork").Process(target=evaluating(torch.nn.Linear(1, 1)).__enter__)
+        child.start()
+        try:
+            child.join(60)
+            assert child.exitcode == 0
+        finally:
+            child.kill()
