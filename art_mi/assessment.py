@@ -18,6 +18,7 @@ from art_mi import bridge, metrics
 from art_mi.evaluation import DEFAULT, evaluate_robustness, undisturbed
 from art_mi.evaluation.attacks import pgd
 from art_mi.finished import Finished, claimed, fingerprint
+from art_mi.loaders import loaded
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.representations import named_layer
@@ -107,7 +108,7 @@ def assess(
     :raises TypeError: If an argument is of another type.
     :raises ValueError: If an argument breaks its rule; the message names it.
     """
-    x, y = bridge.loaded(x, y, random_state)
+    x, y = loaded(x, y, random_state)
     if y is None:
         raise ValueError("`y` must hold labels, or come with the loader, got None.")
     if not isinstance(name, str):

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from art_mi import bridge
 from art_mi.evaluation import attacked_accuracy
 from art_mi.evaluation.attacks import pgd
+from art_mi.loaders import loaded
 from art_mi.metrics import WorstCaseMIEstimator
 from art_mi.metrics.measurement import FEWEST_PAIRS
 from art_mi.randomness import PREDICTION, isolated_randomness
@@ -112,7 +113,7 @@ def backbone_report(
         random_state=random_state,
         verbose=verbose,
     )
-    x, y = bridge.loaded(x, y, random_state)
+    x, y = loaded(x, y, random_state)
     if y is None:
         raise ValueError("`y` must hold labels, got None.")
     source = _classifier(encoder, x, y, nb_classes, clip_values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from experiments import EXPERIMENTS
 from experiments.page import PAGE, draw, kept, page
 from experiments.plan import PLANS
 from experiments.readme import README, readme
-from experiments.record import RESULTS, Record, key
+from experiments.record import RESULTS, Record, key, made_from
 from experiments.workers import quiet, rows, workshop
 
 Data = Literal["digits", "mnist", "fashion-mnist", "svhn", "cifar10"]
@@ -37,6 +38,8 @@ def main(
 ) -> int:
     """Run an experiment, or go on with it: what is finished is not done again, and a crash loses at most an epoch.
 
+    Finished rows lie in `out`, and are made again when their file is away; models on their way lie in `runs`.
+
     Args:
         name: Which one, or `page` to draw the docs' page from the results there are.
         data: Data set.
@@ -47,7 +50,7 @@ def main(
         seeds: Training runs of each row, in place of the plan's.
         device: Where to compute.
         workers: Processes, each with its share of the cores.
-        runs: Folder of checkpoints.
+        runs: Folder of models.
         out: Folder of the results.
     """
     if name == "page":
@@ -60,13 +63,15 @@ def main(
     module = importlib.import_module(f"experiments.{name}")
     recipes = [recipe for seed in range(seeds or chosen.nb_seeds) for recipe in module.recipes(seed)]
     opened = partial(workshop, chosen, data, data_dir, download, runs / data, device)
-    found = _before(
-        out, Record.of(name, data, chosen, (), 0), [key(recipe.setting(chosen), recipe.seed) for recipe in recipes]
-    )
-    for number, row in tqdm(rows(opened, module.measure, recipes, workers), total=len(recipes), desc=name):
-        found[number] = row
-        so_far = [found[known] for known in sorted(found)]
-        Record.of(name, data, chosen, so_far, len(recipes) - len(so_far)).write(out)
+    asked = [key(recipe.setting(chosen), recipe.seed) for recipe in recipes]
+    record = Record(name, data, asdict(chosen), made_from(module))
+    found = _before(out / record.file, record, asked)
+    left = [number for number in range(len(recipes)) if number not in found]
+    made = rows(opened, module.measure, [recipes[number] for number in left], workers)
+    record.holding(found, len(recipes)).write(out)
+    for position, row in tqdm(made, total=len(left), desc=name):
+        found[left[position]] = row
+        record.holding(found, len(recipes)).write(out)
     return _drawn() if out == RESULTS else 0
 
 
@@ -78,11 +83,11 @@ def _drawn() -> int:
     return 0
 
 
-def _before(out: Path, record: Record, keys: Sequence[str]) -> dict[int, Mapping[str, Any]]:
-    """Rows of an earlier call, by the number of the recipe that asks for them again."""
-    path = out / record.file
-    rows = Record.read(path).rows if path.exists() else ()
-    by_key = {key(row["setting"], row["seed"]): row for row in rows}
+def _before(path: Path, record: Record, keys: Sequence[str]) -> dict[int, Mapping[str, Any]]:
+    """Rows of an earlier call made from the same, by the number of the recipe that asks for them again."""
+    earlier = Record.read(path) if path.exists() else record
+    same = (earlier.plan, earlier.made_from) == (record.plan, record.made_from)
+    by_key = {key(row["setting"], row["seed"]): row for row in earlier.rows if same and "failed" not in row}
     return {number: by_key[asked] for number, asked in enumerate(keys) if asked in by_key}
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from art_mi.files import replace_file
 from benchmarks.record import PACKAGES, machine
-from experiments.plan import Plan
+from experiments.recipe import VERSION
 
 RESULTS = Path(__file__).with_name("results")
 DIGITS = 6  # significant ones of numbers kept
@@ -27,6 +28,7 @@ class Record:
     :param experiment: Its name.
     :param data: Name of the data set.
     :param plan: Sizes of the run.
+    :param made_from: As :func:`made_from` gives it.
     :param missing: Rows that are still to come.
     :param rows: As :meth:`.Workshop.row` gives them.
     """
@@ -34,13 +36,17 @@ class Record:
     experiment: str
     data: str
     plan: Mapping[str, Any]
-    missing: int
-    rows: tuple[Mapping[str, Any], ...]
+    made_from: Mapping[str, Any]
+    missing: int = 0
+    rows: tuple[Mapping[str, Any], ...] = ()
 
-    @classmethod
-    def of(cls, experiment: str, data: str, plan: Plan, rows: Iterable[Mapping[str, Any]], missing: int) -> Record:
-        """Rows as a file holds them: infinity and NaN, which JSON does not know, as None."""
-        return cls(experiment, data, asdict(plan), missing, tuple(plain(row) for row in rows))
+    def holding(self, rows: Mapping[int, Mapping[str, Any]], asked: int) -> Record:
+        """With rows as a file holds them: infinity and NaN, which JSON does not know, as None.
+
+        :param rows: By their place.
+        :param asked: How many there are to be.
+        """
+        return replace(self, missing=asked - len(rows), rows=tuple(plain(rows[place]) for place in sorted(rows)))
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -56,6 +62,14 @@ class Record:
         """Write the file whole."""
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / self.file, (json.dumps(asdict(self), indent=1, allow_nan=False) + "\n").encode())
+
+
+def made_from(experiment: ModuleType) -> dict[str, Any]:
+    """What of the code rows depend on: rows that were made from something else are made again.
+
+    :param experiment: Its module.
+    """
+    return {"version": VERSION, "settings": plain(getattr(experiment, "SETTINGS", None))}
 
 
 def made_by(device: str) -> dict[str, Any]:

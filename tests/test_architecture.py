@@ -17,7 +17,7 @@ ROOT = Path(art_mi.__file__).parent
 LAYERS = (
     "bounds preprocessing critics copula reading channels codes risk threat intervals results distributions splits "
     "datasets models losses rules interrupts randomness extras files",
-    "bridge finished representations gradients",
+    "bridge loaders finished representations gradients",
     "attacks fitting estimation",
     "metrics evaluation trainers saliency",
     "backbone assessment",

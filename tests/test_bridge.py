@@ -13,7 +13,8 @@ from art.preprocessing.standardisation_mean_std import StandardisationMeanStdPyT
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from art_mi.bridge import check_classifier, input_tensor, label_tensor, loaded, norm_ball, outputs, preprocessed
+from art_mi.bridge import check_classifier, input_tensor, label_tensor, norm_ball, outputs, preprocessed
+from art_mi.loaders import loaded
 
 
 def linear(nb_classes: int = 4, **options: Any) -> PyTorchClassifier:

@@ -22,6 +22,7 @@ from art_mi.evaluation.attacks import BUILDERS, DEFAULT, Radii, attack_settings,
 from art_mi.evaluation.masking import Correct, planned_checks
 from art_mi.evaluation.target import Target, own_ball
 from art_mi.finished import Finished, claimed, fingerprint
+from art_mi.loaders import loaded
 from art_mi.results import Accuracy, AttackedAccuracy, Check, RobustnessResult
 from art_mi.rules import BOOLEAN, POSITIVE, SEED, check, integer, one_of, or_none
 from art_mi.threat import NormBall
@@ -127,7 +128,7 @@ def _ball(classifier: Any, norm: float | str, eps: float) -> NormBall:
 def _target(
     classifier: PyTorchClassifier, x: Any, y: Any, ball: NormBall, batch_size: int, random_state: int
 ) -> Target:
-    x, y = bridge.loaded(x, y, random_state)
+    x, y = loaded(x, y, random_state)
     if y is None:
         raise ValueError("`y` must hold labels: accuracy is measured against them, got None.")
     inputs = bridge.input_tensor(classifier, x)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
 from art_mi import bridge
+from art_mi.loaders import Batch, batches, joined
 from art_mi.metrics.measurement import BLOCK, FEWEST_PAIRS
 
 CHUNK = 4 * BLOCK  # samples that are in memory together
@@ -88,18 +89,18 @@ class Chunks:
 
     def _of_loader(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Samples of a loader, cut where chunks end, whatever the size of its batches."""
-        done, number, held = 0, 0, list[bridge.Batch]()
+        done, number, held = 0, 0, list[Batch]()
         sampler = getattr(self._x.batch_sampler, "sampler", self._x.sampler)
-        for batch in bridge.batches(self._x, self._random_state, labelled=self._y is None):
+        for batch in batches(self._x, self._random_state, labelled=self._y is None):
             held.append(batch)
             number += len(batch[0])
             while number > self._most:
                 if done == 0 and self._nb_samples is None and isinstance(sampler, SequentialSampler):
                     warnings.warn(SEQUENTIAL.format(self._most), stacklevel=2)
-                x, y = bridge.joined(held)
+                x, y = joined(held)
                 held = [(x[self._size :].clone(), None if y is None else y[self._size :].clone())]
                 x, y = x[: self._size].clone(), None if y is None else y[: self._size]
                 yield slice(done, done + self._size), x, y
                 done, number = done + self._size, number - self._size
         if held or self._nb_samples is None:
-            yield slice(done, done + number) if done else ALL, *bridge.joined(held)
+            yield slice(done, done + number) if done else ALL, *joined(held)

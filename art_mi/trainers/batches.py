@@ -15,7 +15,8 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from art_mi.bridge import check_filled, input_tensor, label_tensor, own_generators
+from art_mi.bridge import input_tensor, label_tensor
+from art_mi.loaders import check_filled, own_generators
 from art_mi.randomness import isolated_randomness
 
 Batch = tuple[Tensor, Tensor | None]

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from art_mi.bridge import check_complete
 from art_mi.interrupts import undivided
+from art_mi.loaders import check_complete
 from art_mi.randomness import isolated_randomness
 from art_mi.trainers import processes
 from art_mi.trainers.average import MovingAverage

@@ -6,7 +6,8 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,32 @@ def test_the_command_takes_files_in_every_format(data: str, tmp_path: Path, monk
     assert (out / record.file).read_bytes() == before
 
 
+def test_rows_are_made_again_only_when_they_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PLANS, "quick", TINY)
+    monkeypatch.setattr(mimae, "recipes", lambda seed: iter([Recipe("standard"), Recipe("Madry")]))
+    made: list[str] = []
+
+    def rows(opened: object, measure: object, recipes: list[Recipe], workers: int) -> Iterator[tuple[int, Any]]:
+        for number, recipe in enumerate(recipes):
+            made.append(recipe.method)
+            failed = {"failed": "ValueError: no"} if made == ["standard", "Madry"] else {}
+            yield number, {"setting": recipe.setting(TINY), "seed": recipe.seed, **failed}
+
+    monkeypatch.setattr("experiments.__main__.rows", rows)
+    for settings, also in (
+        (None, ["standard", "Madry"]),
+        (None, ["Madry"]),
+        (None, []),
+        ("new", ["standard", "Madry"]),
+    ):
+        monkeypatch.setattr(mimae, "SETTINGS", settings, raising=False)
+        made.clear()
+        assert main("mimae", quick=True, seeds=1, out=tmp_path) == 0
+        assert made == also
+        record = Record.read(tmp_path / "mimae-digits-quick.json")
+        assert [row["setting"]["method"] for row in record.rows] == ["standard", "Madry"]
+
+
 COMMAND = """
 import runpy, sys
 from experiments import mimae
@@ -251,7 +278,7 @@ def test_rows_that_the_command_would_not_make_any_more_are_counted() -> None:
     setting = Recipe("Madry").setting(PLANS["quick"])
     rows = [{**row(0.9, 0.5), "setting": setting}, {**row(0.9, 0.5), "setting": {**setting, "radius": 3.0}}]
     for known, said in ((rows[:1], False), (rows, True)):
-        text = page([Record.of("dale", "digits", PLANS["quick"], known, 0)])
+        text = page([Record("dale", "digits", asdict(PLANS["quick"]), {}, rows=tuple(known))])
         assert ("settings that this command no longer has: 1." in text) == said
 
 
