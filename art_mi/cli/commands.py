@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from art_mi.trainers.resume import CHECKPOINT
 CLASSES = ("trainer", "attack", "validation_attack")
 SWITCHES = (*EVALUATE_SWITCHES, "--resume", "--tensorboard")
 DEBUG = "--debug"
+MOST_PARTS = 10_000  # of a file of settings: a few aliases of aliases can name millions
 MENDABLE = (OSError, ValueError, TypeError, FloatingPointError, MissingExtraError)
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
@@ -46,11 +47,21 @@ def _loaded(text: str) -> Any:
         content = get_loader("yaml")(text)
     except Exception as error:  # beside YAML's own, those of dates and keys that there are not
         raise ValueError(f"no YAML: {' '.join(str(error).split())}") from error
+    if sum(1 for _ in islice(_parts(content), MOST_PARTS + 1)) > MOST_PARTS:
+        raise ValueError(f"more than {MOST_PARTS:,} settings, with those that aliases repeat")
     if isinstance(content, dict):
         for settings in (content, content.get("train")):
             if isinstance(settings, dict):
                 _name_classes(settings)
     return content
+
+
+def _parts(content: Any) -> Iterator[Any]:
+    """All that content is made of; without end where it holds itself."""
+    pending = [content]
+    while pending:
+        yield (part := pending.pop())
+        pending.extend(part.values() if isinstance(part, dict) else part if isinstance(part, list) else ())
 
 
 def _name_classes(settings: dict[str, Any]) -> None:

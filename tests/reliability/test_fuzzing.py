@@ -175,7 +175,7 @@ def test_settings_of_any_text_are_read_or_refused(
         "data: " + 300 * "[" + 300 * "]",
         "a: &a [*a]\ndata: *a",
         "data: *nothing",
-        "".join(f"x{i}: &x{i} [{', '.join(9 * [f'*x{i - 1}' if i else '1'])}]\n" for i in range(5)),
+        "".join(f"x{i}: &x{i} [{', '.join(9 * [f'*x{i - 1}' if i else '1'])}]\n" for i in range(50)),
         "data: \x00",
         "? [a, b]\n: c",
     ],
