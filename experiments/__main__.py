@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from jsonargparse import auto_cli
 from tqdm.auto import tqdm
@@ -38,7 +37,8 @@ def main(
 ) -> int:
     """Run an experiment, or go on with it: what is finished is not done again, and a crash loses at most an epoch.
 
-    Finished rows lie in `out`, and are made again when their file is away; models on their way lie in `runs`.
+    Finished rows lie in `out`, and are made again when their file is away; models on their way lie in `runs`. The
+    status is 1 where a row failed.
 
     Args:
         name: Which one, or `page` to draw the docs' page from the results there are.
@@ -61,18 +61,18 @@ def main(
         data, plan = "digits", "quick"
     chosen = PLANS[plan]
     module = importlib.import_module(f"experiments.{name}")
-    recipes = [recipe for seed in range(seeds or chosen.nb_seeds) for recipe in module.recipes(seed)]
+    recipes = [recipe for seed in range(seeds or chosen.nb_seeds) for recipe in module.recipes(seed, data)]
     opened = partial(workshop, chosen, data, data_dir, download, runs / data, device)
+    record = _begun(out, Record(name, data, asdict(chosen), made_from(module)))
     asked = [key(recipe.setting(chosen), recipe.seed) for recipe in recipes]
-    record = Record(name, data, asdict(chosen), made_from(module))
-    found = _before(out / record.file, record, asked)
-    left = [number for number in range(len(recipes)) if number not in found]
+    left = [number for number, wanted in enumerate(asked) if wanted not in record.finished]
     made = rows(opened, module.measure, [recipes[number] for number in left], workers)
-    record.holding(found, len(recipes)).write(out)
-    for position, row in tqdm(made, total=len(left), desc=name):
-        found[left[position]] = row
-        record.holding(found, len(recipes)).write(out)
-    return _drawn() if out == RESULTS else 0
+    for _, row in tqdm(made, total=len(left), desc=name):
+        record = record.joined(row, asked)
+        record.write(out)
+    if out == RESULTS:
+        _drawn()
+    return 1 if any("failed" in row for row in record.rows) else 0
 
 
 def _drawn() -> int:
@@ -83,12 +83,13 @@ def _drawn() -> int:
     return 0
 
 
-def _before(path: Path, record: Record, keys: Sequence[str]) -> dict[int, Mapping[str, Any]]:
-    """Rows of an earlier call made from the same, by the number of the recipe that asks for them again."""
+def _begun(out: Path, record: Record) -> Record:
+    """The record with the rows that an earlier call left."""
+    path = out / record.file
     earlier = Record.read(path) if path.exists() else record
-    same = (earlier.plan, earlier.made_from) == (record.plan, record.made_from)
-    by_key = {key(row["setting"], row["seed"]): row for row in earlier.rows if same and "failed" not in row}
-    return {number: by_key[asked] for number, asked in enumerate(keys) if asked in by_key}
+    if (earlier.plan, earlier.made_from) != (record.plan, record.made_from):
+        raise SystemExit(f"`out` must hold rows made from what this command makes them from, move {path} away.")
+    return earlier
 
 
 def _typed(argument: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from matplotlib.figure import Figure
 
 from experiments.curves import trade_off
-from experiments.dale import DUAL, MARGINS, STILL
+from experiments.dale import STILL, constraint, ends, held
 from experiments.mimae import WEIGHTS
 from experiments.recipe import Recipe
 from experiments.tables import Relation, Row, Rows, accuracy_table, contrast, grouped, named, validated
@@ -17,17 +17,19 @@ TITLE = "MIMAE under DALE's constraint"
 measure = None
 
 
-def recipes(seed: int) -> Iterator[Recipe]:
+def recipes(seed: int, data: str) -> Iterator[Recipe]:
     """Parents and child at as many settings each."""
-    for rho, weights in zip(MARGINS[:3], WEIGHTS["MIMAE"], strict=True):
+    margins = constraint(data)
+    for number, weights in enumerate(WEIGHTS["MIMAE"]):
         yield Recipe("MIMAE", seed=seed, options=weights)
-        yield Recipe("DALE", seed=seed, options={"rho": rho, **DUAL}, sampling=STILL)
-        yield Recipe("MIMAE under DALE", seed=seed, options={"rho": rho})
+        options = {"rho": margins.cross_entropy[number], **margins.dale}
+        yield Recipe("DALE", seed=seed, options=options, sampling=STILL)
+        yield Recipe("MIMAE under DALE", seed=seed, options={"rho": margins.mimae[number], **margins.dual})
 
 
 def section(rows: Rows) -> str:
-    """Accuracies."""
-    return accuracy_table(grouped(rows, _name))
+    """Accuracies, and where the constraints ended."""
+    return "\n\n".join([accuracy_table(grouped(rows, _name)), ends(rows, _name)])
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
@@ -57,6 +59,7 @@ def relations(rows: Rows) -> Iterator[Relation]:
                 f"{', '.join(f'{name} {lead}' for name, lead in leads.items())} (rho {label} against {of_parent})",
                 False if False in answers else True if answers == {True} else None,
             )
+    yield held(rows)
 
 
 def _name(row: Row) -> str:

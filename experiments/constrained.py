@@ -25,9 +25,9 @@ class ConstrainedMIMAETrainer(MIMAETrainer):
         classifier: PyTorchClassifier,
         attack: EvasionAttack,
         *,
-        rho: float = 0.1,
-        dual_lr: float = 0.03,
-        dual_warmup: int = 2,
+        rho: float,
+        dual_lr: float,
+        dual_warmup: int,
         **options: Any,
     ) -> None:
         """Create a :class:`.ConstrainedMIMAETrainer` instance.

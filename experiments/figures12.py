@@ -9,22 +9,32 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from art.estimators.classification import PyTorchClassifier
 from matplotlib.figure import Figure
 
-from art_mi import WorstCaseMIEstimator
+from art_mi import WorstCaseMIEstimator, adversarial_accuracy_upper_bound
 from art_mi.evaluation import evaluate_robustness
 from art_mi.report.plots.canvas import MODELS, finish, new_axes
 from art_mi.results import RepresentationVulnerability
-from experiments.correlation import Correlation, correlation
+from experiments.correlation import Correlation, correlation, reliability
 from experiments.curves import whole
-from experiments.dale import DUAL, MARGINS, STILL
+from experiments.dale import STILL, constraint
 from experiments.decisions import decision_information, divided_vulnerability
 from experiments.mimae import WEIGHTS
 from experiments.recipe import Recipe
 from experiments.record import plain
 from experiments.table1 import ENCODERS
-from experiments.tables import Relation, Row, Rows, accuracy, accuracy_table, grouped, markdown_table
+from experiments.tables import (
+    Relation,
+    Row,
+    Rows,
+    accuracy,
+    accuracy_table,
+    contrast,
+    grouped,
+    markdown_table,
+)
 from experiments.workshop import Workshop
 
 TITLE = "Vulnerability against robustness"
@@ -37,14 +47,14 @@ DECISIONS = "decisions behind noise"
 FGSM = "FGSM's gap in place of information"
 CODES = "quantised, decisions"
 DEFAULT = "noisy, logits, 1"
-CHOSEN = {  # everything else is looked at after the fact
-    "the estimator's default": DEFAULT,
-    "chosen before any model was measured": EQUAL.format("logits"),
-    "chosen on the first models of digits, before any of another data set was measured": CODES,
+CHOSEN = {  # how, and on which data; everything else is looked at after the fact
+    EQUAL.format("logits"): ("chosen before any model was measured", ""),
+    CODES: ("chosen on the first 7 models of digits", "digits"),
+    DEFAULT: ("the estimator's default, chosen when 18 models of digits had been measured", "digits"),
 }
 
 
-def recipes(seed: int) -> Iterator[Recipe]:
+def recipes(seed: int, data: str) -> Iterator[Recipe]:
     """Every network by every defence, once each: what counts here are differences between models."""
     if seed > 0:
         return
@@ -57,9 +67,10 @@ def recipes(seed: int) -> Iterator[Recipe]:
     encoder = Recipe("worst-case MI", "Baseline-H", options=ENCODERS["worst case"])
     yield Recipe("Madry", "MLP", encoder=encoder)
     yield Recipe("standard", "MLP", encoder=encoder)
+    margins = constraint(data)
     for name in NETWORKS:
         yield Recipe("TRADES", name, options=WEIGHTS["TRADES"][0])
-        yield Recipe("DALE", name, options={"rho": MARGINS[0], **DUAL}, sampling=STILL)
+        yield Recipe("DALE", name, options={"rho": margins.cross_entropy[0], **margins.dale}, sampling=STILL)
 
 
 def measure(workshop: Workshop, recipe: Recipe, classifier: PyTorchClassifier) -> dict[str, Any]:
@@ -99,6 +110,7 @@ def _kept(result: RepresentationVulnerability) -> dict[str, Any]:
 
 
 GOAL = 0.9
+YARDSTICKS = {"AutoAttack": "clean of those", "PGD-20": "clean"}  # with the clean accuracy on the same images
 EXPECTED = {  # what should rise with what
     "vulnerability against gap": ("vulnerability", "gap"),
     "worst case against robust accuracy": ("worst case", "robust"),
@@ -107,34 +119,88 @@ EXPECTED = {  # what should rise with what
 
 
 def section(rows: Rows) -> str:
-    """Accuracies, and correlations by method, layer and noise."""
-    table = _table(rows)
+    """Accuracies, information with its ceilings, and correlations by method, layer and noise."""
+    return "\n\n".join([accuracy_table(grouped(rows, _name)), _information(rows), _correlations(rows), _within(rows)])
+
+
+def _information(rows: Rows) -> str:
+    """The second figure as a table."""
+    lines = []
+    for row in rows:
+        line = [_name(row)]
+        for estimate in (DEFAULT, CODES):
+            read = row["measure"][estimate]
+            ceilings = [f"{100 * read['ceilings'][form]:.0f}" for form in ("exact", "published", "label_aware")]
+            line += [f"{read['normal']:.2f} to {read['worst case']:.2f}", " / ".join(ceilings)]
+            line += [f"{100 * read['measured accuracy']:.0f}"]
+        lines.append(line)
+    head = ["nats, clean to worst case", "ceilings (%)", "accuracy (%)"]
+    legend = (
+        "Information on clean and on perturbed inputs, and the accuracies that the latter still allows: exact, as "
+        "published, and from what is left of the label. Beside them the accuracy on the same perturbations, behind the "
+        "same noise or of the same decisions."
+    )
+    heads = [f"{estimate}: {what}" for estimate in (DEFAULT, CODES) for what in head]
+    return f"{markdown_table(['model', *heads], lines)}\n\n{legend}"
+
+
+def _correlations(rows: Rows) -> str:
+    pairs = [(what, yardstick) for yardstick in YARDSTICKS for what in EXPECTED]
     lines = [
-        [estimate, str(_saturated(rows, estimate)), *(_said(models, *pair) for pair in EXPECTED.values())]
-        for estimate, models in table.items()
+        [
+            estimate,
+            str(sum("SATURATED" in read.get("flags", ()) for read in models.values())),
+            str(sum(read["vulnerability"] == 0 for read in models.values())),
+            *(str(rho or "") for rho in (_rho(models, what, yardstick) for what, yardstick in pairs)),
+        ]
+        for estimate, models in _table(rows).items()
     ]
+    head = ["estimate", "saturated", "no drop", *(f"{what}, {yardstick}" for what, yardstick in pairs)]
     legend = (
         "Spearman's rho over all models, with the central 95 % under resampling of models, which are no independent "
-        "sample: it describes them, no more; then its range when one network is left out, and rho within each network. "
-        f"`{EQUAL.format('logits')}` is through noise behind which the logits of clean images say half the log of the "
-        f"number of classes, `{CODES}` the entropy of the predicted classes. A drop in the information of noisy logits "
-        "is that of the label plus that within labels. Models with an estimate near its ceiling count as saturated."
+        f"sample. `{EQUAL.format('logits')}` is through noise behind which the logits of clean images say half the log "
+        f"of the number of classes, `{CODES}` the entropy of the predicted classes. A drop in the information of noisy "
+        "logits is that of the label plus that within labels. Models with an estimate near its ceiling count as "
+        "saturated, those for which none was found as without a drop."
     )
     shares = ", ".join(f"{_of_the_label(rows, level):.0%} at noise {level:g}" for level in NOISE)
     legend += f" Over all models the label's part of the drop in noisy logits is {shares}."
-    correlations = markdown_table(["estimate", "saturated", *EXPECTED], lines)
-    return "\n\n".join([accuracy_table(grouped(rows, _name)), correlations, legend])
+    found = [f"{name} {reliability(rows, name):.2f}" for name in YARDSTICKS]
+    legend += (
+        " Ranks by a yardstick are noisy too; the correlation of two rankings of these models by it, each on as many "
+        f"images as here, would be about: {', '.join(found)} (split halves, after Spearman and Brown)."
+    )
+    return f"{markdown_table(head, lines)}\n\n{legend}"
+
+
+def _within(rows: Rows) -> str:
+    """Correlations of the estimates chosen beforehand, within each network and without it."""
+    table = _table(rows)
+    lines = []
+    for estimate in CHOSEN:
+        for what in EXPECTED:
+            line = [estimate, what]
+            for name in NETWORKS:
+                only, without = (_rho(table[estimate], what, **side) for side in ({"only": name}, {"without": name}))
+                line.append(f"{only or ''}; {'' if without is None else f'{without.rho:.2f}'}")
+            lines.append(line)
+    legend = "Rho against AutoAttack within each network (of how many models); then that of all others."
+    return f"{markdown_table(['estimate', 'claim', *NETWORKS], lines)}\n\n{legend}"
 
 
 HEADLINE = ("models", "estimate", *(f"rho of {what}" for what in EXPECTED))
 
 
 def headline(rows: Rows) -> Iterator[list[str]]:
-    """Rank correlations over all models, by the estimates named beforehand."""
+    """Rank correlations over all models, by the estimate named beforehand and by the default."""
     table = _table(rows)
-    for how, estimate in CHOSEN.items():
-        found = [_rho(table[estimate], *pair) for pair in EXPECTED.values()]
-        yield [str(len(rows)), f"{estimate} ({how})", *("" if rho is None else str(rho) for rho in found)]
+    for estimate in (EQUAL.format("logits"), DEFAULT):
+        found = [_rho(table[estimate], what) for what in EXPECTED]
+        yield [
+            str(len(rows)),
+            f"{estimate} ({CHOSEN[estimate][0]})",
+            *("" if rho is None else str(rho) for rho in found),
+        ]
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
@@ -142,8 +208,10 @@ def figures(rows: Rows) -> dict[str, Figure]:
     table, drawn = _table(rows), {}
     shown = {"equal": EQUAL.format("logits"), "decisions": CODES, "default": DEFAULT}
     for name, estimate in shown.items():
-        drawn[f"gap-against-vulnerability-{name}"] = _scatter(table[estimate], estimate, "vulnerability", "gap")
-        drawn[f"robustness-against-information-{name}"] = _scatter(table[estimate], estimate, "worst case", "robust")
+        drawn[f"gap-against-vulnerability-{name}"] = _scatter(table[estimate], estimate, "vulnerability against gap")
+        what = "worst case against robust accuracy"
+        drawn[f"robustness-against-information-{name}"] = _scatter(table[estimate], estimate, what)
+    drawn["accuracy-under-ceilings"] = _under_ceilings(rows)
     return drawn
 
 
@@ -154,30 +222,24 @@ def _table(rows: Rows) -> dict[str, Models]:
     """Readings of every model by estimate."""
     found: dict[str, Models] = {}
     for row in rows:
-        robust = accuracy(row, "AutoAttack")
-        gap = accuracy(row, "clean of those") - robust
-        common = {"network": _network(row), "method": _method(row), "robust": robust, "gap": gap}
+        common: dict[str, Any] = {"network": _network(row), "method": _method(row)}
+        for yardstick, clean in YARDSTICKS.items():
+            robust = accuracy(row, yardstick)
+            common |= {f"robust, {yardstick}": robust, f"gap, {yardstick}": accuracy(row, clean) - robust}
         for estimate, read in row["measure"].items():
             label_aware = read.get("ceilings", {}).get("label_aware")
             found.setdefault(estimate, {})[_name(row)] = {**common, **read, "label-aware": label_aware}
     return found
 
 
-def _rho(models: Models, x: str, y: str, *, only: str = "", without: str = "") -> Correlation | None:
-    """Spearman's rho over models, of one network only, or of all but one."""
+def _rho(
+    models: Models, what: str, yardstick: str = "AutoAttack", *, only: str = "", without: str = ""
+) -> Correlation | None:
+    """Spearman's rho of a pair of :data:`EXPECTED` over models, of one network only, or of all but one."""
+    x, y = EXPECTED[what]
     chosen = [read for read in models.values() if only in ("", read["network"]) and without != read["network"]]
-    pairs = [(read[x], read[y]) for read in chosen if read.get(x) is not None and read.get(y) is not None]
+    pairs = [(read[x], read[f"{y}, {yardstick}"]) for read in chosen if read.get(x) is not None]
     return correlation(*zip(*pairs, strict=True)) if len(pairs) == len(chosen) > 2 else None
-
-
-def _said(models: Models, x: str, y: str) -> str:
-    pooled = _rho(models, x, y)
-    if pooled is None:
-        return ""
-    others = [rho.rho for name in NETWORKS if (rho := _rho(models, x, y, without=name))]
-    inside = [f"{name} {rho}" for name in NETWORKS if (rho := _rho(models, x, y, only=name))]
-    left_out = f"; {min(others):.2f} to {max(others):.2f}" if others else ""
-    return f"{pooled}{left_out}; {', '.join(inside)}"
 
 
 def _of_the_label(rows: Rows, level: float) -> float:
@@ -189,62 +251,88 @@ def _of_the_label(rows: Rows, level: float) -> float:
     return float(between / (between + within))
 
 
-def _saturated(rows: Rows, estimate: str) -> int:
-    return sum("SATURATED" in row["measure"][estimate].get("flags", ()) for row in rows)
-
-
 def relations(rows: Rows) -> Iterator[Relation]:
     """Whether the readings order the models, and whether an accuracy exceeds its ceiling."""
     table = _table(rows)
-    for what, pair in EXPECTED.items():
-        after = {name: found for name, models in table.items() if (found := _rho(models, *pair))}
+    for what in EXPECTED:
+        after = {name: found for name, models in table.items() if (found := _rho(models, what))}
         best = max(after, key=lambda name: after[name].rho, default=None)
         seen = f"; the highest of {len(after)} estimates, after the fact, is {after[best]} by {best}" if best else ""
-        for how, estimate in CHOSEN.items():
-            rho = _rho(table[estimate], *pair)
+        for estimate, (how, chosen_on) in CHOSEN.items():
+            rho, weaker = _rho(table[estimate], what), _rho(table[estimate], what, "PGD-20")
             yield Relation(
                 f"{what}: rho of at least {GOAL} over all models, by {estimate}, {how}",
-                f"{rho} over {len(rows)} models{seen}",
-                None if rho is None else rho.rho >= GOAL,
+                f"{rho} over {len(rows)} models, against PGD-20 {weaker}{seen}",
+                None if rho is None else rho.at_least(GOAL),
+                chosen_on,
             )
-    above = [
-        f"{_name(row)} by {estimate}"
-        for row in rows
-        for estimate, read in row["measure"].items()
-        if "CONTRADICTION" in read.get("flags", ())
-    ]
-    yield Relation(
-        "no accuracy measured on the perturbations found, behind the same noise or codes, exceeds its ceiling by more "
-        "than three standard errors",
-        "none does" if not above else "; ".join(above),
-        not above,
-    )
+    for kind, bounds in (
+        ("information through noise and of codes", True),
+        ("the critics' estimates, no bounds", False),
+    ):
+        above = [
+            f"{_name(row)} by {estimate}"
+            for row in rows
+            for estimate, read in row["measure"].items()
+            if "CONTRADICTION" in read.get("flags", ()) and estimate.startswith("critic") != bounds
+        ]
+        yield Relation(
+            "no accuracy measured on the perturbations found, behind the same noise or codes, exceeds its ceiling by "
+            f"more than three standard errors: {kind}",
+            "none does" if not above else "; ".join(above),
+            not above,
+        )
     margins = {
-        _name(row): 100 * row["measure"][CODES]["ceilings"]["exact"] - accuracy(row, "AutoAttack") for row in rows
+        _name(row): contrast([(-1, [row])], "AutoAttack", constant=100 * row["measure"][CODES]["ceilings"]["exact"])
+        for row in rows
     }
-    least = min(margins, key=lambda name: margins[name])
+    least = min(margins, key=lambda name: margins[name].value)
     yield Relation(
-        "no accuracy under AutoAttack exceeds the ceiling of the model's decisions",
-        f"the least margin is {margins[least]:.1f} points, of {least}",
-        margins[least] >= 0,
+        "no accuracy under AutoAttack, of the first test images, exceeds the ceiling of the model's decisions, read on "
+        "the last ones",
+        f"the least margin is {margins[least]} points, of {least}",
+        margins[least].positive,
     )
 
 
-def _scatter(models: Models, estimate: str, x: str, y: str) -> Figure:
+def _scatter(models: Models, estimate: str, what: str) -> Figure:
+    """A claim as a picture: a marker a network, a word a method."""
+    x, y = EXPECTED[what]
     axes = new_axes(4.0)
-    marks = dict(zip(NETWORKS, MODELS, strict=True))
-    for name in NETWORKS:
+    for name, (colour, marker) in zip(NETWORKS, MODELS, strict=False):
         shown = [read for read in models.values() if read["network"] == name]
-        colour, marker = marks[name]
-        if shown:
-            values = [(read[x], read[y]) for read in shown]
-            axes.plot(*zip(*values, strict=True), color=colour, marker=marker, linestyle="none", label=name)
-        for read in shown:
-            text = read["method"]
-            axes.annotate(text, (read[x], read[y]), textcoords="offset points", xytext=(4, 2), fontsize=5, alpha=0.8)
+        for number, read in enumerate(shown):
+            point = read[x], read[f"{y}, AutoAttack"]
+            label = name if number == 0 else None
+            axes.plot(*point, color=colour, marker=marker, linestyle="none", label=label)
+            axes.annotate(read["method"], point, textcoords="offset points", xytext=(4, 2), fontsize=5, alpha=0.8)
     unit = {"vulnerability": "representation vulnerability (nats)", "worst case": "worst-case information (nats)"}
-    axes.set_xlabel(f"{unit[x]}\n{estimate}; rho {_rho(models, x, y)}")
+    axes.set_xlabel(f"{unit[x]}\n{estimate}; rho {_rho(models, what)}")
     axes.set_ylabel("adversarial gap (points)" if y == "gap" else "accuracy under AutoAttack (%)")
+    return whole(finish(axes, "y", ncols=3))
+
+
+def _under_ceilings(rows: Rows) -> Figure:
+    """Information of decisions and accuracy, on clean inputs (hollow) and under attack, below what either allows."""
+    axes = new_axes(4.0)
+    reads = [row["measure"][CODES] for row in rows]
+    nats = np.linspace(0, max(read["normal"] for read in reads), 200)
+    nb_classes = 10  # of every data set here
+    for form, line in (("exact", "-"), ("published", "--")):
+        ceiling = [100 * adversarial_accuracy_upper_bound(value, nb_classes, form) for value in nats]
+        axes.plot(nats, ceiling, color="#808080", linestyle=line, linewidth=1, label=f"ceiling, {form}")
+    marks = dict(zip(NETWORKS, MODELS, strict=False))
+    labelled: set[str] = set()
+    for row, read in zip(rows, reads, strict=True):
+        (colour, marker), name = marks[_network(row)], _network(row)
+        x, y = (read["normal"], read["worst case"]), (accuracy(row, "clean"), accuracy(row, "AutoAttack"))
+        axes.plot(x, y, color=colour, linewidth=0.5, alpha=0.4)
+        axes.plot(x[0], y[0], color=colour, marker=marker, fillstyle="none", linestyle="none")
+        label = None if name in labelled else name
+        axes.plot(x[1], y[1], color=colour, marker=marker, linestyle="none", label=label)
+        labelled.add(name)
+    axes.set_xlabel(f"information (nats), clean (hollow) and worst case\n{CODES}")
+    axes.set_ylabel("accuracy, clean (hollow) and under AutoAttack (%)")
     return whole(finish(axes, "y", ncols=3))
 
 

@@ -1,4 +1,4 @@
-"""Figures 3 and 4 of Zhu, Zhang, Evans 2020: single features, and saliency maps, of a standard and a robust model.
+"""Figures 3 and 4 of Zhu, Zhang, Evans 2020: single features, and saliency maps, of standard and robust models.
 
 | Paper link: https://arxiv.org/abs/2002.11798 (section 6.1 and appendix)
 """
@@ -19,27 +19,32 @@ from art_mi.results import FeatureProfile
 from art_mi.saliency import information_saliency, loss_saliency
 from experiments.curves import whole
 from experiments.recipe import Recipe
+from experiments.table1 import ENCODERS
 from experiments.tables import Relation, Row, Rows, accuracy_table, grouped, markdown_table
 from experiments.workshop import Workshop
 
-TITLE = "Features and saliency of a standard and a robust model"
-LAYER = "body.2"  # the second convolution
+TITLE = "Features and saliency of standard and robust models"
+NETWORK, LAYER = "Baseline-H", "body.3"  # its second convolution
 SHOWN = 8  # images of the grids
+SETTINGS = {"layer": LAYER, "version": 2}
 
 
-def recipes(seed: int) -> Iterator[Recipe]:
-    """Standard and Madry's training, once each."""
+def recipes(seed: int, data: str) -> Iterator[Recipe]:
+    """Three trainings with labels, and the encoders without, once each."""
     if seed == 0:
-        yield from (Recipe(method) for method in ("standard", "Madry", "MIMAE"))
+        yield from (Recipe(method, NETWORK) for method in ("standard", "Madry", "MIMAE"))
+        yield from (Recipe("worst-case MI", NETWORK, options=options) for options in ENCODERS.values())
 
 
 def measure(workshop: Workshop, recipe: Recipe, classifier: PyTorchClassifier) -> dict[str, Any]:
-    """Information of every channel's middle unit, and maps of the first test images."""
+    """Information of every channel's middle unit, and maps of the first test images, an encoder's of its features."""
     x, y = (part[: workshop.plan.nb_measured] for part in workshop.samples.test)
     profile = feature_profile(classifier, x, LAYER, eps=workshop.samples.eps, verbose=False)
-    information = information_saliency(classifier, x)[:SHOWN]
-    loss = loss_saliency(classifier, x[:SHOWN], y[:SHOWN])
-    images = {"x": x[:SHOWN], "saliency_information": information, "saliency_loss": loss}
+    labelled = recipe.method != "worst-case MI"
+    information = information_saliency(classifier, x, layer=None if labelled else "features")[:SHOWN]
+    images = {"x": x[:SHOWN], "saliency_information": information}
+    if labelled:
+        images["saliency_loss"] = loss_saliency(classifier, x[:SHOWN], y[:SHOWN])
     return {
         "features": profile.to_dict(),
         "images": {name: np.asarray(maps, dtype=float).tolist() for name, maps in images.items()},
@@ -57,21 +62,28 @@ def section(rows: Rows) -> str:
         low, middle, high = np.quantile(drop, (0.1, 0.5, 0.9))
         share, _ = _lost_share(row)
         spread = f"{low:.2f}, {middle:.2f}, {high:.2f}"
-        lines.append([row["setting"]["method"], str(len(drop)), f"{np.median(normal):.2f}", spread, f"{share:.2f}"])
+        lines.append([_name(row), str(len(drop)), f"{np.median(normal):.2f}", spread, f"{share:.2f}"])
     head = ["model", "units", "median normal information", "vulnerability: deciles 1, 5, 9", "lost share"]
-    return f"{markdown_table(head, lines)}\n\n{accuracy_table(grouped(rows, lambda row: row['setting']['method']))}"
+    legend = f"Units of the second convolution of {NETWORK}, the middle one of each channel."
+    trained = grouped([row for row in rows if "last" in row], _name)
+    return "\n\n".join([markdown_table(head, lines), legend, accuracy_table(trained)])
+
+
+def _name(row: Row) -> str:
+    options = row["setting"]["options"]
+    found = next((name for name, of_encoder in ENCODERS.items() if of_encoder == options), "")
+    return f"{found} encoder" if found else str(row["setting"]["method"])
 
 
 def relations(rows: Rows) -> Iterator[Relation]:
     """That the units of robust models lose a smaller share of their information than those of the standard one."""
-    found = {row["setting"]["method"]: _lost_share(row) for row in rows}
-    for name in ("Madry", "MIMAE"):
-        if {"standard", name} <= found.keys():
-            (ours, error), (theirs, their_error) = found[name], found["standard"]
+    found = {_name(row): _lost_share(row) for row in rows}
+    for name, other in (("Madry", "standard"), ("MIMAE", "standard"), ("worst case encoder", "normal encoder")):
+        if {other, name} <= found.keys():
+            (ours, error), (theirs, their_error) = found[name], found[other]
             apart = math.hypot(error, their_error)
             yield Relation(
-                f"the second layer's units lose a smaller share of their information under {name} than under standard "
-                "training",
+                f"the second layer's units lose a smaller share of their information: {name} than {other}",
                 f"{ours:.2f} against {theirs:.2f}, the difference ± {apart:.2f} over units, one training run each",
                 None if abs(ours - theirs) <= 2 * apart else ours < theirs,
             )
@@ -88,12 +100,12 @@ def _lost_share(row: Row) -> tuple[float, float]:
 
 def figures(rows: Rows) -> dict[str, Figure]:
     """Histograms of both quantities, and a grid of maps for each model."""
-    profiles = {row["setting"]["method"]: FeatureProfile.from_dict(row["measure"]["features"]) for row in rows}
+    profiles = {_name(row): FeatureProfile.from_dict(row["measure"]["features"]) for row in rows}
     drawn = {
         "features-normal": whole(feature_histogram(profiles, "normal")),
         "features-vulnerability": whole(feature_histogram(profiles, "vulnerability")),
     }
     for row in rows:
         images = {name: np.asarray(maps) for name, maps in row["measure"]["images"].items()}
-        drawn[f"saliency-{row['setting']['method'].lower()}"] = whole(saliency_grid(images))
+        drawn[f"saliency-{_name(row).lower().replace(' ', '-')}"] = whole(saliency_grid(images))
     return drawn

@@ -45,7 +45,7 @@ HEADLINE = ("training", "runs", *QUANTITIES)
 measure = None
 
 
-def recipes(seed: int) -> Iterator[Recipe]:
+def recipes(seed: int, data: str) -> Iterator[Recipe]:
     """Every method at each of its weights, the ablation, and once the sweep over lambda."""
     yield Recipe("standard", seed=seed)
     yield Recipe("Madry", seed=seed)
@@ -67,8 +67,9 @@ def section(rows: Rows) -> str:
 def headline(rows: Rows) -> Iterator[list[str]]:
     """Last checkpoints of every method at its published weight."""
     for settings in _by_method(rows).values():
-        _, same = _published(settings)
-        yield [_name(same[0]), str(len(same)), *(cell(same, quantity) for quantity in QUANTITIES)]
+        if published := _published(settings):
+            _, same = published
+            yield [_name(same[0]), str(len(same)), *(cell(same, quantity) for quantity in QUANTITIES)]
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
@@ -99,7 +100,11 @@ def relations(rows: Rows) -> Iterator[Relation]:
     """MIMAE against the others, each at the weight of highest validation accuracy under attack, and as published."""
     by_method = _by_method(rows)
     for how, choose in {"its published weight": _published, "the weight chosen on held-out images": _chosen}.items():
-        chosen = {name: choose(settings) for name, settings in by_method.items() if name in ("Madry", *WEIGHTS)}
+        chosen = {
+            name: one
+            for name, settings in by_method.items()
+            if name in ("Madry", *WEIGHTS) and (one := choose(settings)) is not None
+        }
         ours, others = chosen.get("MIMAE"), {name: same for name, same in chosen.items() if name != "MIMAE"}
         if ours is None or len(others) < 3:
             continue
@@ -113,9 +118,24 @@ def relations(rows: Rows) -> Iterator[Relation]:
             _judged(ours[1], [same for _, same in others.values()]),
         )
 
+    full = [row for row in rows if _default(row)]
+    for name, options in ABLATION.items():
+        less = [row for row in rows if _ablated(row) and row["setting"]["options"] == options]
+        if full and less:
+            leads = {q: contrast([(1, full), (-1, less)], q) for q in ("clean", "AutoAttack")}
+            answers = {lead.positive for lead in leads.values()}
+            yield Relation(
+                f"MIMAE is better in one accuracy and not worse in the other than with {name}",
+                ", ".join(f"{quantity} {lead}" for quantity, lead in leads.items()),
+                False if False in answers else True if True in answers else None,
+            )
 
-def _published(settings: Sequence[tuple[str, Rows]]) -> tuple[str, Rows]:
-    return settings[0]
+
+def _published(settings: Sequence[tuple[str, Rows]]) -> tuple[str, Rows] | None:
+    """The setting of a method's published weight, or the only one of a method without; None where it is missing."""
+    method = settings[0][1][0]["setting"]["method"]
+    label = f"{WEIGHTS[method][0]['beta']:g}" if method in WEIGHTS else ""
+    return next((setting for setting in settings if setting[0] == label), None)
 
 
 def _chosen(settings: Sequence[tuple[str, Rows]]) -> tuple[str, Rows]:

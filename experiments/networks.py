@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -86,13 +87,15 @@ def _small_cnn(channels: int, nb_classes: int, width: int = 16) -> tuple[Layers,
     return body, nn.LazyLinear(100), [nn.ReLU(), *linear_head(nb_classes)]
 
 
-def _baseline_h(channels: int, nb_classes: int, width: int = 64) -> tuple[Layers, nn.Module, Layers]:
+def _baseline_h(
+    channels: int, nb_classes: int, width: int = 64, head: Callable[[int], Layers] = mlp_head
+) -> tuple[Layers, nn.Module, Layers]:
     """Encoder to 64 features and head of https://arxiv.org/abs/2002.11798, section 6.2."""
     body: list[nn.Module] = []
     for before, after in pairwise((channels, width, 2 * width, 4 * width)):
         body += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     body += [nn.Flatten(), nn.LazyLinear(16 * width, bias=False), nn.BatchNorm1d(16 * width), nn.ReLU()]
-    return body, nn.Linear(16 * width, 64), mlp_head(nb_classes)
+    return body, nn.Linear(16 * width, 64), head(nb_classes)
 
 
 def _vgg(channels: int, nb_classes: int, width: int = 64, stride: int = 1) -> tuple[Layers, nn.Module, Layers]:
@@ -132,6 +135,7 @@ def _convolution(before: int, after: int, stride: int = 1) -> Layers:
 NETWORKS: dict[str, Callable[..., tuple[Layers, nn.Module, Layers]]] = {
     "small CNN": _small_cnn,
     "Baseline-H": _baseline_h,
+    "Baseline-H, linear head": partial(_baseline_h, head=linear_head),
     "VGG-like": _vgg,
     "ResNet-18": _resnet18,
     "DenseNet": _densenet,

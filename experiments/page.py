@@ -12,7 +12,7 @@ import matplotlib as mpl
 from experiments import EXPERIMENTS
 from experiments.plan import PLANS
 from experiments.record import RESULTS, Record, key
-from experiments.tables import markdown_table, named
+from experiments.tables import Relation, markdown_table, named
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURES = DOCS / "results.md", DOCS / "figures"
@@ -23,8 +23,9 @@ networks and budgets and are not repeated here. Each section names the command t
 training runs ± their standard deviation, with the 95 % Wilson interval of that mean over the test images; PGD-20 is
 ART's, AutoAttack that of the package pyautoattack in its standard version, on fewer images. `best` is the epoch of
 highest accuracy under PGD-20 on held-out training images. Claims are held against differences image by image, of last
-checkpoints, with a standard error over images and training runs; within two of them a claim is undecided. Claims about
-nats, losses and ranks are held against the numbers shown, one training run each where no other number is given.
+checkpoints. Their standard error is over images, and over training runs where there are several: where `runs` says 1,
+another training run may differ by more. Within two standard errors, more of few runs (Student's), a claim is undecided.
+Claims about nats, losses and ranks are held against the numbers shown.
 Seconds an epoch, validation included, are of one worker on a machine that did other work beside: no measure of speed.
 Bars in plots are the interval over images; two settings, measured on the same images, differ with less error than
 theirs. The files lie in `experiments/results/`, from which this page is drawn.
@@ -44,7 +45,7 @@ def page(records: Iterable[Record]) -> str:
     :param records: One an experiment and data set.
     """
     every = list(records)
-    return "\n".join([HEAD, _agreement([record for record in every if _finished(record)]), *map(_section, every)])
+    return "\n".join([HEAD, _agreement([record for record in every if counted(record)]), *map(_section, every)])
 
 
 def draw(records: Iterable[Record], folder: Path = FIGURES) -> None:
@@ -73,21 +74,25 @@ def _agreement(records: Sequence[Record]) -> str:
     data = list(dict.fromkeys(record.data for record in records))
     claims: dict[tuple[str, str], dict[str, str]] = {}
     for record in records:
-        for relation in _module(record).relations(_finished(record)):
+        for relation in _module(record).relations(counted(record)):
             claim = claims.setdefault((_module(record).TITLE, relation.says), {})
-            claim[record.data] = HOLDS[relation.holds]
+            claim[record.data] = _answer(relation, record)
     lines = [[*claim, *(holds.get(name, "") for name in data)] for claim, holds in claims.items()]
     return f"{AGREEMENT}\n\n{markdown_table(['experiment', 'claim', *data], lines)}\n"
 
 
 def _claims(record: Record) -> str:
     """What was found of each claim."""
-    relations = _module(record).relations(_finished(record))
-    return markdown_table(["claim", "found", "holds"], [[r.says, r.found, HOLDS[r.holds]] for r in relations])
+    relations = _module(record).relations(counted(record))
+    return markdown_table(["claim", "found", "holds"], [[r.says, r.found, _answer(r, record)] for r in relations])
+
+
+def _answer(relation: Relation, record: Record) -> str:
+    return "chosen here" if relation.chosen_on == record.data else HOLDS[relation.holds]
 
 
 def _section(record: Record) -> str:
-    module, rows = _module(record), _finished(record)
+    module, rows = _module(record), counted(record)
     pictures = [f"![{name}](figures/{_file(record, name)}.svg)" for name in module.figures(rows)] if rows else []
     parts = [f"## {_title(record)}", _made(record), _open(record)]
     parts += [module.section(rows), _claims(record), *pictures] if rows else []
@@ -98,8 +103,10 @@ def _module(record: Record) -> Any:
     return importlib.import_module(f"experiments.{record.experiment}")
 
 
-def _finished(record: Record) -> list[Mapping[str, Any]]:
-    return [row for row in record.rows if "failed" not in row]
+def counted(record: Record) -> list[Mapping[str, Any]]:
+    """Rows that tables, figures and claims are made of: neither failed nor outdated."""
+    asked = _asked(record)
+    return [row for known, row in record.finished.items() if known in asked]
 
 
 def _title(record: Record) -> str:
@@ -110,6 +117,8 @@ def _made(record: Record) -> str:
     """Command, sizes, machine, versions and dates."""
     plan = record.plan
     asked = "--quick" if plan["name"] == "quick" else f"--data {record.data} --plan {plan['name']}"
+    seeds = {row["seed"] for row in record.rows}
+    asked += "" if len(seeds) in (0, plan["nb_seeds"]) else f" --seeds {len(seeds)}"
     sizes = (
         f"{record.data}: {plan['nb_train']:,} training and {plan['nb_validation']:,} held-out images, "
         f"{plan['nb_test']:,} test images, {plan['nb_auto_attack']:,} of them for AutoAttack; {plan['nb_epochs']} "
@@ -127,16 +136,19 @@ def _open(record: Record) -> str:
     """What is missing, what the command would no longer make so, and what failed."""
     said = [f"**{record.missing} training runs are still to come.**"] if record.missing else []
     if outdated := _outdated(record):
-        said.append(f"**Training runs with settings that this command no longer has: {outdated}.**")
+        said.append(f"**Left out, of settings that this command no longer has: {outdated} training runs.**")
     said += [f"Failed: {named(row['setting'])}, {row['failed']}" for row in record.rows if "failed" in row]
     return "\n\n".join(said)
 
 
 def _outdated(record: Record) -> int:
     """Rows that no recipe of the experiment asks for any more."""
+    return len(record.finished.keys() - _asked(record))
+
+
+def _asked(record: Record) -> set[str]:
     plan, seeds = PLANS[record.plan["name"]], {row["seed"] for row in record.rows}
-    asked = {key(recipe.setting(plan), seed) for seed in seeds for recipe in _module(record).recipes(seed)}
-    return sum(key(row["setting"], row["seed"]) not in asked for row in record.rows)
+    return {key(recipe.setting(plan), seed) for seed in seeds for recipe in _module(record).recipes(seed, record.data)}
 
 
 def _file(record: Record, name: str) -> str:

@@ -72,6 +72,7 @@ class Plan:
 
 NARROW = {
     "Baseline-H": {"width": 16},
+    "Baseline-H, linear head": {"width": 16},
     "VGG-like": {"width": 16, "stride": 2},
     "ResNet-18": {"width": 8, "stride": 2},
     "DenseNet": {"growth": 6, "layers": 3, "stride": 2},
@@ -79,6 +80,7 @@ NARROW = {
 SMALLEST = {
     "small CNN": {"width": 8},
     "Baseline-H": {"width": 16},
+    "Baseline-H, linear head": {"width": 16},
     "VGG-like": {"width": 8},
     "ResNet-18": {"width": 4},
     "DenseNet": {"growth": 4, "layers": 2},
@@ -86,7 +88,7 @@ SMALLEST = {
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan("quick", 1150, 147, 500, 200, nb_epochs=20, head_epochs=10, nb_seeds=1, nb_measured=500, sizes=SMALLEST),
+        Plan("quick", 1150, 147, 500, 200, nb_epochs=20, head_epochs=10, nb_measured=500, sizes=SMALLEST),
         Plan("narrow", 20_000, 1000, 2000, 400, nb_epochs=8, head_epochs=4, sizes=NARROW),
         Plan("full", 59_000, 1000, 10_000, 10_000, nb_epochs=50, head_epochs=20, critic_width=2048, usual="ResNet-18"),
     )

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from experiments.page import counted
 from experiments.record import Record
 from experiments.tables import markdown_table
 
@@ -33,7 +34,7 @@ def _tables(records: list[Record]) -> Iterator[str]:
             [record.data, *line]
             for record in records
             if record.experiment == name
-            for line in module.headline([row for row in record.rows if "failed" not in row])
+            for line in module.headline(counted(record))
         ]
         if lines:
             yield f"{module.TITLE}:\n\n{markdown_table(['data', *module.HEADLINE], lines)}"

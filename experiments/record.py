@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.metadata import version
@@ -29,7 +29,7 @@ class Record:
     :param data: Name of the data set.
     :param plan: Sizes of the run.
     :param made_from: As :func:`made_from` gives it.
-    :param missing: Rows that are still to come.
+    :param missing: Rows of the last call that are still to come.
     :param rows: As :meth:`.Workshop.row` gives them.
     """
 
@@ -40,13 +40,22 @@ class Record:
     missing: int = 0
     rows: tuple[Mapping[str, Any], ...] = ()
 
-    def holding(self, rows: Mapping[int, Mapping[str, Any]], asked: int) -> Record:
-        """With rows as a file holds them: infinity and NaN, which JSON does not know, as None.
+    @property
+    def finished(self) -> dict[str, Mapping[str, Any]]:
+        """Rows that did not fail, by their key."""
+        return {key(row["setting"], row["seed"]): row for row in self.rows if "failed" not in row}
 
-        :param rows: By their place.
-        :param asked: How many there are to be.
+    def joined(self, row: Mapping[str, Any], asked: Sequence[str]) -> Record:
+        """With one row more, or in place of one; infinity and NaN, which JSON does not know, as None.
+
+        :param row: As :meth:`.Workshop.row` gives it.
+        :param asked: Keys of all rows of the call, which come first; others stay.
         """
-        return replace(self, missing=asked - len(rows), rows=tuple(plain(rows[place]) for place in sorted(rows)))
+        by_key = {key(row["setting"], row["seed"]): row for row in (*self.rows, plain(row))}
+        missing = [wanted for wanted in asked if wanted not in by_key]
+        places = {wanted: place for place, wanted in enumerate(asked)}
+        ordered = sorted(by_key, key=lambda known: places.get(known, len(asked)))
+        return replace(self, missing=len(missing), rows=tuple(by_key[known] for known in ordered))
 
     @classmethod
     def read(cls, path: Path) -> Record:

@@ -21,12 +21,13 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "worst case": {"beta": 1.0, "detach_input": True},
 }
 NONE = "none: all of it supervised"
+SUPERVISED = {ENCODER: "MLP", f"{ENCODER}, linear head": "linear"}  # networks and their heads
 
 HEADLINE = ("encoder under a robust MLP head", *QUANTITIES)
 measure = None
 
 
-def recipes(seed: int) -> Iterator[Recipe]:
+def recipes(seed: int, data: str) -> Iterator[Recipe]:
     """Four heads on each encoder (the early-stopped ones are best checkpoints of the standard ones), and no encoder."""
     encoders = [Recipe("worst-case MI", ENCODER, seed, options) for options in ENCODERS.values()]
     yield from encoders
@@ -34,8 +35,8 @@ def recipes(seed: int) -> Iterator[Recipe]:
         for head in ("MLP", "linear"):
             for method in ("standard", "Madry"):
                 yield Recipe(method, head, seed, encoder=encoder)
-    for method in ("standard", "Madry"):
-        yield Recipe(method, ENCODER, seed)
+    for network in SUPERVISED:
+        yield from (Recipe(method, network, seed) for method in ("standard", "Madry"))
 
 
 HEADS = {"standard": ("standard", "last"), "early stopped": ("standard", "best"), "robust": ("Madry", "last")}
@@ -74,7 +75,7 @@ def figures(rows: Rows) -> dict[str, Figure]:
 
 
 def _found(rows: Rows) -> dict[tuple[str, str, str], list[Row]]:
-    """Rows by encoder, kind of head and its form; of the network trained as a whole the head is an MLP."""
+    """Rows by encoder, kind of head and its form."""
     names = {options["beta"]: name for name, options in ENCODERS.items()}
     found: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
@@ -85,7 +86,7 @@ def _found(rows: Rows) -> dict[tuple[str, str, str], list[Row]]:
         encoder = NONE if below is None else names[below["options"]["beta"]]
         for kind, (method, _) in HEADS.items():
             if method == setting["method"]:
-                head = "MLP" if below is None else setting["network"]
+                head = SUPERVISED[setting["network"]] if below is None else setting["network"]
                 found.setdefault((encoder, kind, head), []).append(row)
     return found
 
@@ -103,14 +104,15 @@ def relations(rows: Rows) -> Iterator[Relation]:
                     f"{mean(worst, quantity):.1f} against {mean(normal, quantity):.1f}, beyond twice {beyond}",
                     beyond.positive,
                 )
-        worst, supervised = found.get(("worst case", "robust", "MLP")), found.get((NONE, "robust", "MLP"))
-        if worst and supervised:
-            within = contrast([(1, worst), (-1, supervised)], quantity, constant=10.0)
-            yield Relation(
-                f"robust MLP head on the worst-case encoder within ten points of full supervision in {quantity}",
-                f"{mean(worst, quantity):.1f} against {mean(supervised, quantity):.1f}, beyond that {within}",
-                within.positive,
-            )
+        for head in ("MLP", "linear"):
+            worst, supervised = found.get(("worst case", "robust", head)), found.get((NONE, "robust", head))
+            if worst and supervised:
+                within = contrast([(1, worst), (-1, supervised)], quantity, constant=10.0)
+                yield Relation(
+                    f"robust {head} head on the worst-case encoder within ten points of full supervision in {quantity}",
+                    f"{mean(worst, quantity):.1f} against {mean(supervised, quantity):.1f}, beyond that {within}",
+                    within.positive,
+                )
         standard, normal = (found.get((encoder, "standard", "MLP")) for encoder in ("worst case", "normal"))
         if standard and normal:
             yield Relation(

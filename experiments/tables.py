@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from art_mi.results.robustness import wilson_interval
 
@@ -25,12 +26,14 @@ class Relation:
 
     :param says: The claim.
     :param found: The numbers.
-    :param holds: Whether it was found; None where it is within two standard errors of the opposite, or not measured.
+    :param holds: Whether it was found; None where the error does not tell it from the opposite, or nothing can be said.
+    :param chosen_on: Data set by which what is claimed about was chosen, so that it decides nothing.
     """
 
     says: str
     found: str
     holds: bool | None
+    chosen_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,18 @@ class Contrast:
     """A weighted sum of accuracies in points.
 
     :param value: Of the means over training runs.
-    :param error: Its standard error, over images and over training runs.
+    :param error: Its standard error, over images and, where there are several, over training runs.
+    :param reach: Standard errors on both sides that 95 % of errors lie within.
     """
 
     value: float
     error: float
+    reach: float = 2.0
 
     @property
     def positive(self) -> bool | None:
-        """Whether it is at least 0; None within two standard errors of it."""
-        return None if abs(self.value) <= 2 * self.error else self.value > 0
+        """Whether it is at least 0; None where its error does not say."""
+        return None if abs(self.value) <= self.reach * self.error else self.value > 0
 
     def __str__(self) -> str:
         return f"{self.value:+.1f} ± {self.error:.1f}"
@@ -60,15 +65,18 @@ def contrast(parts: Iterable[tuple[float, Rows]], quantity: str, constant: float
     :param quantity: Out of :data:`QUANTITIES`.
     :param constant: In points.
     """
-    by_seed = [{row["seed"]: weight * _correct(row, quantity) for row in rows} for weight, rows in parts]
+    by_seed = [{row["seed"]: weight * correct(row, quantity) for row in rows} for weight, rows in parts]
     seeds = sorted(set.intersection(*(set(runs) for runs in by_seed)))
     runs = np.array([sum(runs[seed] for runs in by_seed) for seed in seeds])  # (seeds, images)
-    over_images = runs.mean(0).var(ddof=1) / runs.shape[1]
-    over_runs = runs.mean(1).var(ddof=1) / len(runs) if len(runs) > 1 else 0.0
-    return Contrast(100 * float(runs.mean()) + constant, 100 * math.sqrt(over_images + over_runs))
+    spreads = [(runs.mean(0), runs.shape[1]), *([(runs.mean(1), len(runs))] if len(runs) > 1 else [])]
+    variances = [(values.var(ddof=1) / n, n - 1) for values, n in spreads]
+    both = sum(variance for variance, _ in variances)
+    freedom = both**2 / max(sum(variance**2 / freedom for variance, freedom in variances), 1e-300)  # Satterthwaite's
+    return Contrast(100 * float(runs.mean()) + constant, 100 * math.sqrt(both), max(2.0, float(t.ppf(0.975, freedom))))
 
 
-def _correct(row: Row, quantity: str) -> NDArray[np.float64]:
+def correct(row: Row, quantity: str) -> NDArray[np.float64]:
+    """Whether the last checkpoint is right about each image: 1 or 0."""
     kept = row["last"][quantity]
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(kept["correct"]), dtype=np.uint8))
     return bits[: kept["nb_samples"]].astype(float)

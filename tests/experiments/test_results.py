@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from experiments import EXPERIMENTS, figures12, mimae, table1
 from experiments.__main__ import main
-from experiments.correlation import correlation
+from experiments.correlation import correlation, reliability
 from experiments.curves import least_lead
 from experiments.page import FIGURES, PAGE, kept, page
 from experiments.plan import PLANS
@@ -36,14 +36,14 @@ TINY = replace(PLANS["quick"], nb_train=96, nb_validation=24, nb_test=30, nb_aut
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_recipes_are_of_known_methods_and_none_comes_twice(name: str) -> None:
-    recipes = list(import_module(f"experiments.{name}").recipes(0))
+    recipes = list(import_module(f"experiments.{name}").recipes(0, "digits"))
     assert {recipe.method for recipe in recipes} <= set(METHODS)
     folders = [recipe.folder(TINY) for recipe in recipes]
     assert len(set(folders)) == len(folders)
 
 
 def test_the_second_figure_has_fifteen_models_of_five_networks() -> None:
-    recipes = list(figures12.recipes(0))
+    recipes = list(figures12.recipes(0, "digits"))
     assert len(recipes) >= 15
     assert {recipe.network for recipe in recipes} >= set(figures12.NETWORKS)
     trained = {recipe.method for recipe in recipes} | {r.encoder.method for r in recipes if r.encoder}
@@ -53,7 +53,7 @@ def test_the_second_figure_has_fifteen_models_of_five_networks() -> None:
 
 def test_every_method_with_a_weight_is_tried_at_as_many() -> None:
     assert len({len(weights) for weights in mimae.WEIGHTS.values()}) == 1
-    recipes = list(mimae.recipes(0))
+    recipes = list(mimae.recipes(0, "digits"))
     for method, weights in mimae.WEIGHTS.items():
         assert all(Recipe(method, options=options) in recipes for options in weights)
 
@@ -122,22 +122,52 @@ def test_correlations_are_scipys() -> None:
 
 
 def test_the_least_lead_is_where_curves_overlap() -> None:
-    """Ours falls from 50 at 80 to 40 at 90, theirs from 46 at 85 to 36 at 95: 45 - 46 at 85, 40 - 41 at 90.
-
-    At either of 100 images 4 lead by half and 6 trail by half, of variance (10 / 4 - 1 / 100) / 99.
-    """
+    """Ours falls from 50 at 80 to 40 at 90, theirs from 46 at 85 to 36 at 95: 45 - 46 at 85, 40 - 41 at 90."""
     ours = [("a", [row(0.8, 0.5)]), ("b", [row(0.9, 0.4)])]
     theirs = [("c", [row(0.85, 0.46)]), ("d", [row(0.95, 0.36)])]
     lead = least_lead(ours, theirs)
     assert lead is not None
-    assert (lead.points.value, lead.overlap) == (pytest.approx(-1.0), (85.0, 90.0))
-    assert lead.points.error == pytest.approx(10 * math.sqrt((10 / 4 - 1 / 100) / 99))
+    assert (lead.least, lead.average, lead.overlap) == (pytest.approx(-1), pytest.approx(-1), (85.0, 90.0))
+    low, high = lead.interval
+    assert low < -1 < 0 < high
     assert lead.holds is None
-    far = [("c", [row(0.85, 0.7)]), ("d", [row(0.95, 0.6)])]
-    below = least_lead(ours, far)
+    below = least_lead(ours, [("c", [row(0.85, 0.7)]), ("d", [row(0.95, 0.6)])])
     assert below is not None
     assert below.holds is False
+    above = least_lead([("c", [row(0.85, 0.7)]), ("d", [row(0.95, 0.6)])], ours)
+    assert above is not None
+    assert above.holds is True
     assert least_lead(ours, [("e", [row(0.95, 0.3)]), ("f", [row(0.97, 0.2)])]) is None
+
+
+def test_equal_curves_are_seldom_told_apart() -> None:
+    """Answers of equal chance, drawn anew for each of six settings on the same line, of 400 images."""
+    rng, answers = np.random.default_rng(0), []
+    for _ in range(40):
+        settings = [(str(clean), [drawn(rng, clean, 2.4 - 2 * clean)]) for clean in (0.8, 0.84, 0.88, 0.82, 0.86, 0.9)]
+        lead = least_lead(settings[:3], settings[3:])
+        answers.append(lead is not None and lead.holds is not None)
+    assert sum(answers) <= 5
+
+
+def drawn(rng: np.random.Generator, clean: float, attacked: float, n: int = 400) -> dict[str, Any]:
+    """A row whose images are answered rightly by chance, under attack only where they are without."""
+    level = rng.random(n)
+    found = row(clean, attacked, n=n)
+    for name, chance in (("clean", clean), ("PGD-20", attacked), ("AutoAttack", attacked)):
+        correct = level < chance
+        kept = {"value": float(correct.mean()), "nb_samples": n, "correct": np.packbits(correct).tobytes().hex()}
+        found["last"][name] = kept
+    return found
+
+
+def test_a_ranking_is_as_reliable_as_models_differ() -> None:
+    """Equal models are ranked by chance, far ones alike by any images."""
+    rng = np.random.default_rng(0)
+    far = [drawn(rng, 0.9, chance) for chance in np.linspace(0.05, 0.85, 12)]
+    assert reliability(far, "AutoAttack") > 0.95
+    equal = [drawn(rng, 0.9, 0.5) for _ in range(12)]
+    assert reliability(equal, "AutoAttack") < 0.7
 
 
 def test_mimae_is_judged_by_both_accuracies() -> None:
@@ -145,7 +175,7 @@ def test_mimae_is_judged_by_both_accuracies() -> None:
     n = 2000
 
     def trained(method: str, clean: float, attacked: float) -> dict[str, Any]:
-        return row(clean, attacked, n=n, method=method, options={} if method == "Madry" else {"beta": 1.0})
+        return row(clean, attacked, n=n, method=method, options=mimae.WEIGHTS.get(method, [{}])[0])
 
     rows = [trained(name, *pair) for name, pair in others.items()]
     for (clean, attacked), holds in {
@@ -181,7 +211,7 @@ def test_the_command_takes_files_in_every_format(data: str, tmp_path: Path, monk
     write(data, tmp_path / "data")
     trust(data, tmp_path / "data", monkeypatch)
     monkeypatch.setitem(PLANS, "quick", TINY)
-    monkeypatch.setattr(mimae, "recipes", lambda seed: iter([Recipe("MIMAE", seed=seed)]))
+    monkeypatch.setattr(mimae, "recipes", lambda seed, data: iter([Recipe("MIMAE", seed=seed)]))
     out = tmp_path / "out"
     arguments = {"data_dir": tmp_path / "data", "runs": tmp_path / "runs", "out": out}
     assert main("mimae", data=data, plan="quick", seeds=2, **arguments) == 0  # type: ignore[arg-type]
@@ -191,36 +221,43 @@ def test_the_command_takes_files_in_every_format(data: str, tmp_path: Path, monk
     assert {"torch", "art-mi", "pyautoattack"} <= set(record.rows[0]["made_by"]["versions"])
     assert record.rows[0]["seconds_per_epoch"] > 0
     before = (out / record.file).read_bytes()
-    assert main("mimae", data=data, plan="quick", seeds=1, **arguments) == 0  # type: ignore[arg-type]
-    assert len(Record.read(out / record.file).rows) == 1
-    assert main("mimae", data=data, plan="quick", seeds=2, **arguments) == 0  # type: ignore[arg-type]
-    assert (out / record.file).read_bytes() == before
+    for seeds in (1, 2):
+        assert main("mimae", data=data, plan="quick", seeds=seeds, **arguments) == 0  # type: ignore[arg-type]
+        assert (out / record.file).read_bytes() == before
 
 
-def test_rows_are_made_again_only_when_they_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_failed_are_made_again_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PLANS, "quick", TINY)
-    monkeypatch.setattr(mimae, "recipes", lambda seed: iter([Recipe("standard"), Recipe("Madry")]))
-    made: list[str] = []
+    monkeypatch.setattr(
+        mimae, "recipes", lambda seed, data: iter([Recipe("standard", seed=seed), Recipe("Madry", seed=seed)])
+    )
+    made: list[tuple[str, int]] = []
 
     def rows(opened: object, measure: object, recipes: list[Recipe], workers: int) -> Iterator[tuple[int, Any]]:
         for number, recipe in enumerate(recipes):
-            made.append(recipe.method)
-            failed = {"failed": "ValueError: no"} if made == ["standard", "Madry"] else {}
+            made.append((recipe.method, recipe.seed))
+            failed = {} if len(made) % 2 else {"failed": "ValueError: no"}
             yield number, {"setting": recipe.setting(TINY), "seed": recipe.seed, **failed}
 
     monkeypatch.setattr("experiments.__main__.rows", rows)
-    for settings, also in (
-        (None, ["standard", "Madry"]),
-        (None, ["Madry"]),
-        (None, []),
-        ("new", ["standard", "Madry"]),
+    path = tmp_path / "mimae-digits-quick.json"
+    for seeds, also, status in (
+        (1, [("standard", 0), ("Madry", 0)], 1),
+        (1, [("Madry", 0)], 0),
+        (2, [("standard", 1), ("Madry", 1)], 1),
+        (1, [], 1),
+        (2, [("Madry", 1)], 0),
     ):
-        monkeypatch.setattr(mimae, "SETTINGS", settings, raising=False)
         made.clear()
-        assert main("mimae", quick=True, seeds=1, out=tmp_path) == 0
+        assert main("mimae", quick=True, seeds=seeds, out=tmp_path) == status
         assert made == also
-        record = Record.read(tmp_path / "mimae-digits-quick.json")
-        assert [row["setting"]["method"] for row in record.rows] == ["standard", "Madry"]
+    record = Record.read(path)
+    assert [row["seed"] for row in record.rows] == [0, 0, 1, 1]
+    monkeypatch.setattr(mimae, "SETTINGS", "new", raising=False)
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match=r"`out` must hold rows made from .* move .*json away"):
+        main("mimae", quick=True, out=tmp_path)
+    assert path.read_bytes() == before
 
 
 COMMAND = """
@@ -230,7 +267,7 @@ from experiments.plan import PLANS
 from experiments.recipe import Recipe
 from tests.experiments.test_results import TINY
 PLANS["quick"] = TINY
-mimae.recipes = lambda seed: iter([Recipe("MIMAE", seed=seed), Recipe("Madry", seed=seed)])
+mimae.recipes = lambda seed, data: iter([Recipe("MIMAE", seed=seed), Recipe("Madry", seed=seed)])
 sys.argv = ["experiments", "mimae", "--quick", "--seeds", "1", *sys.argv[1:]]
 runpy.run_module("experiments", run_name="__main__", alter_sys=True)
 """
@@ -279,7 +316,7 @@ def test_rows_that_the_command_would_not_make_any_more_are_counted() -> None:
     rows = [{**row(0.9, 0.5), "setting": setting}, {**row(0.9, 0.5), "setting": {**setting, "radius": 3.0}}]
     for known, said in ((rows[:1], False), (rows, True)):
         text = page([Record("dale", "digits", asdict(PLANS["quick"]), {}, rows=tuple(known))])
-        assert ("settings that this command no longer has: 1." in text) == said
+        assert ("settings that this command no longer has: 1 training runs." in text) == said
 
 
 def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:

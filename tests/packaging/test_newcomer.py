@@ -95,16 +95,26 @@ def _alike(one: str, other: str) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
-def newcomer(archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment variables in which `pip` installs the wheel alone; the packages it needs are those of this Python."""
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(False, id="packages of this Python"), pytest.param(True, id="own", marks=pytest.mark.slow)],
+)
+def newcomer(
+    request: pytest.FixtureRequest, archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Environment variables in which `pip` installs the wheel; the packages it needs are those of this Python.
+
+    In the slow case they are installed as a newcomer's are.
+    """
     folder = tmp_path_factory.mktemp("newcomer")
     venv.create(folder, with_pip=True)
-    paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
-    theirs = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
-    (Path(paths["purelib"]) / "dependencies.pth").write_text("\n".join(theirs))
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    pip = {"NO_INDEX": "1", "NO_DEPS": "1", "IGNORE_INSTALLED": "1", "FIND_LINKS": str(archives[1].parent)}
+    pip = {"FIND_LINKS": str(archives[1].parent)}
+    if not request.param:
+        paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
+        theirs = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+        (Path(paths["purelib"]) / "dependencies.pth").write_text("\n".join(theirs))
+        pip |= {"NO_INDEX": "1", "NO_DEPS": "1", "IGNORE_INSTALLED": "1"}
     variables |= {f"PIP_{name}": value for name, value in pip.items()}
     variables |= {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"}
     subprocess.run(["pip", "install", "--quiet", "art-mi"], env=variables, check=True, cwd=folder)
@@ -141,6 +151,10 @@ def test_a_page_runs_as_it_stands(page: Path, newcomer: dict[str, str], tmp_path
             if block.printed is not None:
                 wrong += [f"line {block.line}: {what}" for what in differences(block.printed, printed)]
     assert wrong == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

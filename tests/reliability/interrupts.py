@@ -99,8 +99,8 @@ def interrupted(call: Callable[[], Any], seconds: float) -> bool:
     """Whether a call was interrupted after so many seconds, or had ended by then."""
     global armed
     armed = True
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         call()
     except KeyboardInterrupt:
         return True
