@@ -297,8 +297,9 @@ def test_unknown_names_are_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_quick_variant_runs(name: str, tmp_path: Path) -> None:
-    options = ["--quick", "--workers", "2", "--runs", "runs", "--out", "out"]
+def test_the_quick_variant_runs(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    runs = tmp_path_factory.getbasetemp().parent / "runs"  # experiments share models, in whatever process they run
+    options = ["--quick", "--workers", "2", "--runs", str(runs), "--out", "out"]
     called([sys.executable, "-m", "experiments", name, *options], tmp_path)
     record = Record.read(tmp_path / "out" / f"{name}-digits-quick.json")
     assert not record.missing
