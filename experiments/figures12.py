@@ -333,7 +333,7 @@ def _under_ceilings(rows: Rows) -> Figure:
         labelled.add(name)
     axes.set_xlabel(f"information (nats), clean (hollow) and worst case\n{CODES}")
     axes.set_ylabel("accuracy, clean (hollow) and under AutoAttack (%)")
-    return whole(finish(axes, "y", ncols=3))
+    return whole(finish(axes, "y", ncols=2))
 
 
 def _network(row: Row) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,19 @@ def table(record: dict[str, Any]) -> str:
 
     :param record: As `conftest.py` keeps it.
     """
-    lines = [f"{record['tests']} tests, {record['failed']} failed."]
-    for area, counts in groupby(record["counts"], key=lambda count: count["area"]):
-        rows = [f"| {c['what']} | {c['count']:,} | {c['outcome']} |" for c in counts]
+    lines = [f"{record['tests']:,} tests, {record['failed']} failed."]
+    for area, counts in groupby(sorted(record["counts"], key=itemgetter("area", "what")), key=itemgetter("area")):
+        rows = [_row(what, list(same)) for what, same in groupby(counts, key=itemgetter("what"))]
         lines += [f"\n### {area}\n", "| tried | times | what came of it |", "|---|---|---|", *rows]
     return "\n".join(lines)
+
+
+def _row(what: str, counts: list[dict[str, Any]]) -> str:
+    """All of one kind together, or where they came out differently the most that were tried at once."""
+    largest = max(counts, key=itemgetter("count"))
+    alike = len({count["outcome"] for count in counts}) == 1
+    times = sum(count["count"] for count in counts) if alike else largest["count"]
+    return f"| {what} | {times:,} | {largest['outcome']} |"
 
 
 def drawn(text: str, record: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 import pytest
@@ -744,7 +744,7 @@ def public() -> Iterator[str]:
         for key in getattr(module, "__all__", [key for key in own if not key.startswith("_")]):
             made = getattr(module, key)
             is_data = inspect.isclass(made) and is_dataclass(made) and made is not NormBall
-            if (inspect.isfunction(made) or inspect.isclass(made)) and not is_data:
+            if (inspect.isfunction(made) or inspect.isclass(made)) and not is_data and not get_origin(made):
                 yield f"{name}.{key}"
 
 

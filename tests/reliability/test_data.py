@@ -194,7 +194,7 @@ def test_measures_refuse_a_loader_that_ends_early_or_gives_nothing(
         early = rf"`x` must give the 4 batches that its length says, got {loader.at}\."
         with pytest.raises(ValueError, match="`x` must hold samples in each batch, got an empty" if empty else early):
             LOADED[name](toy.classifier(), loader)
-    tally("The run", f"loaders that end early or have an empty batch, {name}", 4, "refused")
+    tally("The run", "loaders that end early or have an empty batch, all metrics", 4, "refused")
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])

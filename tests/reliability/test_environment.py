@@ -215,7 +215,12 @@ def test_all_forms_of_inputs_give_the_same_numbers(measure: str, n: int, tmp_pat
         before = values(x)
         assert_same(measured(x, labels(n)), expected)
         assert values(x) == before
-    tally("The environment", f"forms of inputs, {measure}", len(forms), "the same numbers, inputs as before")
+    tally(
+        "The environment",
+        "forms of inputs, for metrics, attacks and training",
+        len(forms),
+        "the same numbers, inputs as before",
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,7 +238,7 @@ def test_workers_that_load_give_the_same_numbers(measure: str, workers: str, tal
     found = MEASURES[measure](loader(num_workers=2, multiprocessing_context=workers), None)
     assert_same(found, expected)
     assert multiprocessing.active_children() == []
-    tally("The environment", f"two workers by {workers}, {measure}", 1, "the same numbers")
+    tally("The environment", f"two workers by {workers}, for metrics and training", 1, "the same numbers")
 
 
 class Augmented(Dataset[Any]):
@@ -279,7 +284,7 @@ def test_what_a_loader_draws_follows_the_seed_and_its_generators_are_as_before(
                 assert_same(LOADED[measure](loader, None, drawing), expected)
                 assert str(random_states(CPU)) == before
                 assert torch.equal(own.get_state(), state)
-    tally("The environment", f"loaders that draw, {measure}", 2 * len(loaders), "the same numbers, generators kept")
+    tally("The environment", "loaders that draw, for metrics", 2 * len(loaders), "the same numbers, generators kept")
 
 
 @contextmanager
@@ -319,8 +324,12 @@ def test_neither_reruns_nor_global_seeds_nor_deterministic_mode_change_a_number(
             assert str(random_states(CPU)) == str(before)
     with deterministic():
         assert_same(measured(), expected)
-    model = "a model that draws" if make is drawing else "a model"
-    tally("The environment", f"reruns, global seeds, deterministic mode, {measure}, {model}", 3, "the same numbers")
+    tally(
+        "The environment",
+        "reruns, other global seeds and the deterministic mode, of all that draws",
+        3,
+        "the same numbers",
+    )
 
 
 @each_measure
@@ -331,7 +340,12 @@ def test_one_thread_and_two_agree_within_rounding(measure: str, tally: Any) -> N
         found = MEASURES[measure](samples(), labels())
     for name, value in expected.items():
         np.testing.assert_allclose(np.asarray(found[name]), np.asarray(value), rtol=1e-4, atol=1e-5, err_msg=name)
-    tally("The environment", f"one thread and two, {measure}", 1, "the same numbers within rounding")
+    tally(
+        "The environment",
+        "one thread and two, for metrics, attacks and training",
+        1,
+        "the same numbers within rounding",
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -342,7 +356,12 @@ def test_cuda_agrees_with_the_cpu_and_with_itself(measure: str, tally: Any) -> N
     assert_same(again, found)
     for name in expected if measure in ("metric", "accuracy") else ():
         assert found[name] == pytest.approx(expected[name], abs=0.05), name
-    tally("The environment", f"CUDA, {measure}", 2, "the same numbers on rerun, close to those of the CPU")
+    tally(
+        "The environment",
+        "CUDA, for metrics, attacks and training",
+        2,
+        "the same numbers on rerun, close to those of the CPU",
+    )
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")

@@ -70,7 +70,12 @@ def test_threads_give_the_numbers_of_one_after_the_other(measure: str, shared: b
         for numbers in found:
             assert_same(numbers, expected)
     of = "one classifier" if shared else "a classifier each"
-    tally("The environment", f"threads on {of}, {measure}", THREADS * times, "the same numbers, all as before")
+    tally(
+        "The environment",
+        f"threads on {of}, for metrics, attacks and training",
+        THREADS * times,
+        "the same numbers, all as before",
+    )
 
 
 def test_a_thread_that_is_inside_enters_again_and_others_wait() -> None:
