@@ -166,7 +166,7 @@ def test_records_hold_what_was_measured_in_order(toy: Any) -> None:
 def test_the_progress_bar_shows_terms_and_the_last_accuracies(
     toy: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[Any], term: str
 ) -> None:
-    monkeypatch.setattr(loop, "tqdm", partial(loop.tqdm, mininterval=0.0))
+    monkeypatch.setattr(loop, "tqdm", partial(loop.tqdm, mininterval=0.0, ncols=300))  # not the terminal's width
     options = {"validation_data": data(toy), "validate_every": 2, "log_every": 1, "batch_size": 20, "nb_epochs": 4}
     for verbose in (False, True):
         art = toy.classifier()
