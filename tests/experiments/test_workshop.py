@@ -158,7 +158,8 @@ def test_recipes_differ_in_folder_wherever_they_differ() -> None:
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_is_given_the_same_attack(method: str, tmp_path: Path) -> None:
     made = workshop(tmp_path)
-    recipe = Recipe(method, radius=0.5, sampling={} if method == "DALE" else None)
+    options = {"rho": 0.1, "dual_lr": 0.1, "dual_warmup": 0} if method == "MIMAE under DALE" else {}
+    recipe = Recipe(method, radius=0.5, options=options, sampling={} if method == "DALE" else None)
     classifier = made._classifier(recipe)
     attack = made._attack(recipe, classifier)
     assert (attack.eps, attack.eps_step, attack.max_iter, attack.num_random_init) == (0.06, 0.015, PLAN.max_iter, 1)
