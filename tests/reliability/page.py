@@ -21,7 +21,7 @@ def table(record: dict[str, Any]) -> str:
     lines = [f"{record['tests']:,} tests, {record['failed']} failed."]
     for area, counts in groupby(sorted(record["counts"], key=itemgetter("area", "what")), key=itemgetter("area")):
         rows = [_row(what, list(same)) for what, same in groupby(counts, key=itemgetter("what"))]
-        lines += [f"\n### {area}\n", "| tried | times | what came of it |", "|---|---|---|", *rows]
+        lines += [f"\n## {area}\n", "| tried | times | what came of it |", "|---|---|---|", *rows]
     return "\n".join(lines)
 
 
