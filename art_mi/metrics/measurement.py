@@ -168,10 +168,13 @@ def constant(estimator: str, nb_samples: int, random_state: int) -> MIEstimate:
     )
 
 
+MISREAD = {Flag.SATURATED, Flag.CRITIC_OVERFIT, Flag.NEGATIVE}  # the truth may be larger than what was read
+
+
 def difference(
     normal: MIEstimate, worst: MIEstimate, bias: str, *, attacked: bool, undercounted: float = 0.0
 ) -> MIEstimate:
-    """Representation vulnerability from two estimates over the same resamples.
+    """Representation vulnerability from two estimates over the same resamples, each taken as 0 where it is below.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (equation 4.1)
 
@@ -179,10 +182,11 @@ def difference(
     :param worst: J2; `normal` itself where no perturbation was worse, which makes the vulnerability exactly 0.
     :param bias: Direction of every known bias, in words.
     :param attacked: Whether there was room for a perturbation. If so, a vulnerability of 0 is what the attack failed to
-        raise: it has no upper side, and no limit above where the information is near the most the samples can show.
+        raise: it has no upper side, and no limit above where the normal information was not read as it is.
     :param undercounted: By how many nats `normal` is low for counting few samples; `worst` is low by less.
     """
-    value, replicates = normal.value - worst.value, normal.replicates - worst.replicates
+    value = max(normal.value, 0.0) - max(worst.value, 0.0)
+    replicates = np.maximum(normal.replicates, 0.0) - np.maximum(worst.replicates, 0.0)
     interval = percentile_interval(replicates)
     lower: float | None = None
     upper: float | None = None
@@ -195,7 +199,7 @@ def difference(
         lower, upper = normal.lower - worst.upper, normal.upper - worst.lower
         # Replicates are those of the value: an end of the interval lies beyond its side as far as beyond the value
         interval = (interval[0] - (value - lower), interval[1] + (upper - value) + undercounted)
-    if attacked and Flag.SATURATED in normal.flags and (worst is normal or normal.lower is None):
+    if attacked and MISREAD & set(normal.flags) and (worst is normal or normal.lower is None):
         interval = (interval[0], math.inf)
     return MIEstimate(
         value=value,

@@ -68,6 +68,18 @@ def test_where_the_samples_could_show_no_more_there_is_no_limit_above(lower: Any
     assert difference(normal, normal, "", attacked=False).confidence_interval == (0.0, 0.0)
 
 
+def test_no_more_is_lost_than_there_was_however_a_critic_misreads() -> None:
+    """Read as 3 and -35 nats: at most 3 are lost. Read as -7 without and with perturbation: anything may be."""
+    drop = difference(NORMAL, estimate(-35.0, None, None, Flag.NEGATIVE), "", attacked=True)
+    assert drop.value == 3.0
+    assert drop.confidence_interval == pytest.approx((3.0 - 0.19, 3.0 + 0.19))
+    for flag in (Flag.NEGATIVE, Flag.CRITIC_OVERFIT):
+        misread = estimate(-7.0, None, None, flag)
+        failed = difference(misread, misread, "", attacked=True)
+        assert (failed.value, failed.confidence_interval) == (0.0, (0.0, math.inf))
+        assert difference(misread, estimate(-8.0, None, None), "", attacked=True).value == 0.0
+
+
 def measured(n: int, **settings: Any) -> RepresentationVulnerability:
     model = nn.Linear(3, 3)
     model.weight.data.copy_(torch.eye(3))
