@@ -88,7 +88,9 @@ def _begun(out: Path, record: Record) -> Record:
     path = out / record.file
     earlier = Record.read(path) if path.exists() else record
     if (earlier.plan, earlier.made_from) != (record.plan, record.made_from):
-        raise SystemExit(f"`out` must hold rows made from what this command makes them from, move {path} away.")
+        raise SystemExit(
+            f"`out` must hold rows of this plan and this code, got others: move {path} away to begin anew."
+        )
     return earlier
 
 

@@ -49,17 +49,18 @@ def page(records: Iterable[Record]) -> str:
 
 
 def draw(records: Iterable[Record], folder: Path = FIGURES) -> None:
-    """Write the figures of the page.
+    """Write the figures of the page, in place of all that were there.
 
     :param records: As for :func:`page`.
     :param folder: Where to.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
     with mpl.rc_context({"svg.hashsalt": "art_mi"}):
         for record in records:
-            for name, figure in (
-                importlib.import_module(f"experiments.{record.experiment}").figures(record.rows).items()
-            ):
+            rows = counted(record)
+            for name, figure in (_module(record).figures(rows) if rows else {}).items():
                 figure.savefig(folder / f"{_file(record, name)}.svg", metadata={"Date": None})
 
 
@@ -118,7 +119,7 @@ def _made(record: Record) -> str:
     plan = record.plan
     asked = "--quick" if plan["name"] == "quick" else f"--data {record.data} --plan {plan['name']}"
     seeds = {row["seed"] for row in record.rows}
-    asked += "" if len(seeds) in (0, plan["nb_seeds"]) else f" --seeds {len(seeds)}"
+    asked += "" if record.missing or len(seeds) == plan["nb_seeds"] else f" --seeds {len(seeds)}"
     sizes = (
         f"{record.data}: {plan['nb_train']:,} training and {plan['nb_validation']:,} held-out images, "
         f"{plan['nb_test']:,} test images, {plan['nb_auto_attack']:,} of them for AutoAttack; {plan['nb_epochs']} "

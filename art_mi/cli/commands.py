@@ -48,7 +48,7 @@ def _loaded(text: str) -> Any:
     except Exception as error:  # beside YAML's own, those of dates and keys that there are not
         raise ValueError(f"no YAML: {' '.join(str(error).split())}") from error
     if sum(1 for _ in islice(_parts(content), MOST_PARTS + 1)) > MOST_PARTS:
-        raise ValueError(f"more than {MOST_PARTS:,} settings, with those that aliases repeat")
+        raise ValueError(f"must hold at most {MOST_PARTS:,} settings, each as often as aliases repeat it, got more")
     if isinstance(content, dict):
         for settings in (content, content.get("train")):
             if isinstance(settings, dict):

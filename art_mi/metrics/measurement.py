@@ -168,7 +168,7 @@ def constant(estimator: str, nb_samples: int, random_state: int) -> MIEstimate:
     )
 
 
-MISREAD = {Flag.SATURATED, Flag.CRITIC_OVERFIT, Flag.NEGATIVE}  # the truth may be larger than what was read
+MISREAD = {Flag.SATURATED, Flag.CRITIC_OVERFIT, Flag.NEGATIVE}  # the information may be larger than what was read
 
 
 def difference(
@@ -199,7 +199,8 @@ def difference(
         lower, upper = normal.lower - worst.upper, normal.upper - worst.lower
         # Replicates are those of the value: an end of the interval lies beyond its side as far as beyond the value
         interval = (interval[0] - (value - lower), interval[1] + (upper - value) + undercounted)
-    if attacked and MISREAD & set(normal.flags) and (worst is normal or normal.lower is None):
+    failed = worst is normal and MISREAD & set(normal.flags)
+    if attacked and (failed or (Flag.SATURATED in normal.flags and normal.lower is None)):
         interval = (interval[0], math.inf)
     return MIEstimate(
         value=value,

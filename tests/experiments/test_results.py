@@ -255,7 +255,7 @@ def test_rows_that_failed_are_made_again_and_no_others(tmp_path: Path, monkeypat
     assert [row["seed"] for row in record.rows] == [0, 0, 1, 1]
     monkeypatch.setattr(mimae, "SETTINGS", "new", raising=False)
     before = path.read_bytes()
-    with pytest.raises(SystemExit, match=r"`out` must hold rows made from .* move .*json away"):
+    with pytest.raises(SystemExit, match=r"`out` must hold rows of this plan .* move .*json away"):
         main("mimae", quick=True, out=tmp_path)
     assert path.read_bytes() == before
 
@@ -324,9 +324,9 @@ def test_rows_that_the_command_would_not_make_any_more_are_counted() -> None:
 def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:
     text = page(kept())
     assert PAGE.read_text(encoding="utf-8") == text
-    shown = [part.split(")")[0] for part in text.split("](figures/")[1:]]
+    shown = {part.split(")")[0] for part in text.split("](figures/")[1:]}
     assert shown
-    assert all((FIGURES / name).is_file() for name in shown)
+    assert shown == {path.name for path in FIGURES.iterdir()}
 
 
 def test_the_tables_of_the_readme_are_drawn_from_the_results() -> None:
