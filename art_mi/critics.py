@@ -222,8 +222,7 @@ class SumCritic(Critic):
     def cap_at(self, score: Tensor) -> None:
         """Bend scores above `score` to a tenth of their slope, before the factor is applied.
 
-        No joint pair of the fitting sample scores higher than the largest of them: beyond is extrapolation, of which a
-        single independent pair would spoil the partition.
+        Beyond what the samples support, a single independent pair of high score would spoil the partition.
 
         :param score: Score from which the slope is less, a scalar.
         """

@@ -43,9 +43,10 @@ def fit_critic(
     """Maximise a bound over a critic on the fit split, stop on the select split, and restore the best state.
 
     Adam with a short warm-up and cosine decay; what is validated and kept is the moving average of the weights.
-    Worst-case alternation is the same loop with `perturb`. A :class:`~art_mi.critics.SumCritic` is then capped at the
-    largest joint score of the fit split and scaled by the factor in [0, 1] that is best on the select split. Whether it
-    then reads more than noise is left to the caller.
+    Worst-case alternation is the same loop with `perturb`. A :class:`~art_mi.critics.SumCritic` is then capped, at the
+    largest joint score of the fit split or where one independent pair of the select split would hold half of the
+    partition, and scaled by the factor in [0, 1] that is best on the select split. Whether it then reads more than
+    noise is left to the caller.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (section 4)
 
@@ -127,7 +128,8 @@ def fit_critic(
     if isinstance(critic, SumCritic) and isinstance(whole, SumCritic):
         chosen = pairs(select)
         known = pairs(fit) if perturb is None else chosen  # an attack on all of the fit split would cost too much
-        critic.cap_at(torch.cat([scores.diagonal() for scores in scores_by_block(critic, *known)]).amax())
+        largest = torch.cat([scores.diagonal() for scores in scores_by_block(critic, *known)]).amax()
+        critic.cap_at(torch.minimum(largest, _half_of_partition(critic, *chosen)))
         _shrink(critic, *chosen)
         whole.cap_at(critic.cap)
         whole.weight.copy_(critic.weight)
@@ -153,6 +155,18 @@ def progress_bar(description: str, max_steps: int, verbose: bool) -> Iterator[Pr
 
 def _learns_features(critic: SumCritic) -> bool:
     return any(True for side in (critic.x_features, critic.z_features) for _ in side.parameters())
+
+
+def _half_of_partition(critic: SumCritic, x: Tensor, z: Tensor) -> Tensor:
+    """The score at which one independent pair holds half of the partition of all, themselves cut off at that score."""
+    blocks = scores_by_block(critic, x, z)
+    independent = torch.cat([split_pairs(scores.double())[1].flatten() for scores in blocks])
+    low, high = independent.amin(), independent.logsumexp(0)
+    for _ in range(50):
+        middle = (low + high) / 2
+        below = middle < independent.clamp(max=middle).logsumexp(0) - math.log(2)
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return low
 
 
 def _shrink(critic: SumCritic, x: Tensor, z: Tensor) -> None:

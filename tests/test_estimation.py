@@ -155,9 +155,23 @@ def test_a_fitted_critic_is_capped_and_shrunk_and_can_be_fitted_again() -> None:
     assert 0.0 <= critic.weight < 0.5
     fit_critic(critic, x, x, split, max_steps=60)
     with torch.no_grad():
-        scores = critic(x, x)
-    assert donsker_varadhan(scores) > 1.0
-    assert scores.amax() < 2.0 * scores[split.fit, split.fit].amax()
+        assert donsker_varadhan(critic(x, x)) > 1.0
+        cap, critic.capped, _ = critic.cap.double(), False, critic.weight.fill_(1.0)
+        scores = critic(x, x).double()
+    assert cap <= scores.diagonal()[split.fit].amax()
+    independent = scores[split.select][:, split.select][~torch.eye(len(split.select), dtype=torch.bool)]
+    assert (cap - independent.clamp(max=cap).logsumexp(0)).exp() < 0.501  # one pair's part of the partition
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_single_pair_spoils_the_reading_of_an_injective_map(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x, weight = torch.rand(400, 80, generator=generator), torch.randn(80, 50, generator=generator)
+    z = torch.relu((x - 0.5) @ weight)
+    split = split_samples(x, random_state=seed)
+    estimate = estimate_mutual_information(x, z, split=split, max_steps=60, random_state=seed)
+    assert estimate.value > 0.8 * math.log(len(split.report))
+    assert Flag.SATURATED in estimate.flags
 
 
 def test_no_steps_leave_the_critic_as_it_is() -> None:
