@@ -56,7 +56,7 @@ CAPTIONS = {
     "examples": "The first samples measured, not chosen. Above them their labels, below what the model calls them, "
     "framed where it is wrong. Change: white is none, purple brighter, orange darker, one scale for all.",
     "saliency": "Where a small change moves the information, or the loss, most: white nowhere, purple upwards, orange "
-    "downwards. Each map is scaled by its own largest gradient, so that only patterns compare.",
+    "downwards. Each map is scaled by the 99th percentile of its own, so that only patterns compare.",
     "training-accuracy": "Accuracy on the validation samples, against the attack of training.",
     "training-loss": "The loss and its terms, as they were while training.",
 }

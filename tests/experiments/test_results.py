@@ -300,7 +300,7 @@ def test_unknown_names_are_refused() -> None:
 def test_the_quick_variant_runs(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.getbasetemp()  # a worker's own lies in that of all, where experiments share their models
     runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "runs"
-    options = ["--quick", "--workers", "2", "--runs", str(runs), "--out", "out"]
+    options = ["--quick", "--seeds", "1", "--workers", "2", "--runs", str(runs), "--out", "out"]
     called([sys.executable, "-m", "experiments", name, *options], tmp_path)
     record = Record.read(tmp_path / "out" / f"{name}-digits-quick.json")
     assert not record.missing

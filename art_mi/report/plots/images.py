@@ -52,8 +52,8 @@ def adversarial_examples(images: Mapping[str, NDArray[Any]], ax: Axes | None = N
 def saliency_grid(images: Mapping[str, NDArray[Any]], ax: Axes | None = None) -> Axes:
     """The first samples above the gradients of the information and of the loss with respect to them.
 
-    Gradients are summed over channels, and each sample is scaled by its own largest: white is none, orange is negative,
-    purple positive.
+    Gradients are summed over channels. Each sample is scaled by the 99th percentile of its own and cut off there, as a
+    few pixels of robust models stand out. White is none, orange is negative, purple positive.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (figure 4)
 
@@ -69,7 +69,7 @@ def saliency_grid(images: Mapping[str, NDArray[Any]], ax: Axes | None = None) ->
     rows, names = [_photographs(x, x)], ["image"]
     for name in found:
         gradient = _required(images, name).sum(1)
-        rows.append(_signed(gradient, np.abs(gradient).max((1, 2), keepdims=True)))
+        rows.append(_signed(gradient, np.quantile(np.abs(gradient), 0.99, (1, 2), keepdims=True)))
         names.append(SALIENCY[name])
     return _grid(rows, names, [None] * len(rows), images.get("y"), ax)
 
