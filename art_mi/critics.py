@@ -12,7 +12,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from art_mi.preprocessing import convolutional
 from art_mi.rules import check, check_type, integer
@@ -155,17 +154,32 @@ class JointCritic(Critic):
         return HEAD_SCALE * out
 
 
+def bend(scores: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Scores in an interval as they are, and logarithmic outside of it, from a tenth of the slope: gradients remain.
+
+    :param scores: Of any shape.
+    :param low: Lower end of the interval.
+    :param high: Upper end.
+    """
+    inside = torch.minimum(torch.maximum(scores, low), high)
+    beyond = scores - inside
+    return inside + 0.1 * beyond.sign() * beyond.abs().log1p()
+
+
 class SumCritic(Critic):
     """Weighted sum of critics that share their features.
+
+    Once fitted, its scores are bent where they claim more than its samples show, and scaled.
 
     :param x_features: Features of x that every term sees.
     :param z_features: Features of z that every term sees.
     :param terms: Critics on the features.
-    :param weight: Factor of the sum, kept as a buffer; 1 over the number of terms makes it a mean.
+    :param weight: Factor of the sum; 1 over the number of terms makes it a mean.
     """
 
-    weight: Tensor
-    cap: Tensor
+    low: Tensor
+    high: Tensor
+    factor: Tensor
 
     def __init__(
         self, x_features: nn.Module, z_features: nn.Module, terms: list[Critic], *, weight: float = 1.0
@@ -176,10 +190,9 @@ class SumCritic(Critic):
             raise ValueError("`terms` must hold at least one critic, got none.")
         self.x_features, self.z_features = x_features, z_features
         self.terms = nn.ModuleList(terms)
-        self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32))
-        self.register_buffer("cap", torch.tensor(torch.inf, dtype=torch.float32))
-        self.capped = False
-        self._initial_weight = weight
+        self.weight = weight
+        for name, value in (("low", -torch.inf), ("high", torch.inf), ("factor", 1.0)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
         self.block_size = min(term.block_size for term in terms)
         self.train_block = min(term.train_block for term in terms)
         self._x_sizes: list[int] = []
@@ -203,31 +216,28 @@ class SumCritic(Critic):
         """See :class:`Critic`."""
         sides = zip(x_side.split(self._x_sizes, -1), z_side.split(self._z_sizes, -1), strict=True)
         parts = [term.scores(x_part, z_part) for term, (x_part, z_part) in zip(self._critics(), sides, strict=True)]
-        total = sum(parts[1:], parts[0])
-        if self.capped:
-            total = total - 0.9 * functional.relu(total - self.cap)
-        return self.weight * total
+        return self.factor * bend(self.weight * sum(parts[1:], parts[0]), self.low, self.high)
 
     def on_features(self) -> SumCritic:
         """The same critic, sharing all terms, for features that were computed once and kept."""
-        critic = SumCritic(nn.Identity(), nn.Identity(), self._critics(), weight=self._initial_weight)
+        critic = SumCritic(nn.Identity(), nn.Identity(), self._critics(), weight=self.weight)
         critic.block_size, critic.train_block = self.block_size, self.train_block
         return critic
 
     def release(self) -> None:
-        """Take the cap off and the factor back to where it started, to train on."""
-        self.weight.fill_(self._initial_weight)
-        self.capped = False
+        """Neither bent nor scaled, to train on."""
+        self.limit(-torch.inf, torch.inf)
 
-    def cap_at(self, score: Tensor) -> None:
-        """Bend scores above `score` to a tenth of their slope, before the factor is applied.
+    def limit(self, low: Tensor | float, high: Tensor | float, factor: Tensor | float = 1.0) -> None:
+        """Bend scores outside of an interval, see :func:`bend`, and scale what comes of it.
 
-        Beyond what the samples support, a single independent pair of high score would spoil the partition.
-
-        :param score: Score from which the slope is less, a scalar.
+        :param low: Score below which they are bent.
+        :param high: Score above which they are.
+        :param factor: What all of them are multiplied by then.
         """
-        self.cap.copy_(score)
-        self.capped = True
+        self.low.fill_(low)
+        self.high.fill_(high)
+        self.factor.fill_(factor)
 
     def _critics(self) -> list[Critic]:
         return [term for term in self.terms if isinstance(term, Critic)]

@@ -238,7 +238,7 @@ def _silence_noise(critics: list[nn.Module], x: Tensor, z: Tensor, splits: list[
     if not value > 1.64 * math.sqrt(variance):
         for critic in critics:
             if isinstance(critic, SumCritic):
-                critic.weight.zero_()
+                critic.factor.zero_()
 
 
 def _checked(values: ArrayLike | Tensor, name: str) -> Tensor:

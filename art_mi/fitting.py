@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from art_mi.bounds import donsker_varadhan, split_pairs
-from art_mi.critics import SumCritic
-from art_mi.reading import block_scores, pooled_bound, scores_by_block
+from art_mi.critics import SumCritic, bend
+from art_mi.reading import block_scores, pooled, scores_by_block
 from art_mi.rules import POSITIVE, SEED, check, integer
 from art_mi.splits import Split
 
@@ -43,10 +43,9 @@ def fit_critic(
     """Maximise a bound over a critic on the fit split, stop on the select split, and restore the best state.
 
     Adam with a short warm-up and cosine decay; what is validated and kept is the moving average of the weights.
-    Worst-case alternation is the same loop with `perturb`. A :class:`~art_mi.critics.SumCritic` is then capped, at the
-    largest joint score of the fit split or where one independent pair of the select split would hold half of the
-    partition, and scaled by the factor in [0, 1] that is best on the select split. Whether it then reads more than
-    noise is left to the caller.
+    Worst-case alternation is the same loop with `perturb`. Scores of a :class:`~art_mi.critics.SumCritic` are bent
+    where they claim more than the select split shows, see :func:`supported`, and in the end scaled by the factor in
+    [0, 1] that is best on that split. Whether it then reads more than noise is left to the caller.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (section 4)
 
@@ -87,8 +86,8 @@ def fit_critic(
         return (x[index], z[index]) if perturb is None else perturb(index, critic)
 
     def validate() -> float:
-        x_select, z_select = pairs(select)
-        return pooled_bound(critic, x_select, z_select)[0]
+        blocks = scores_by_block(critic, *pairs(select))
+        return pooled(_bent(blocks) if isinstance(critic, SumCritic) else blocks)[0]
 
     whole.eval()
     parameters = [p for p in critic.parameters() if p.requires_grad]
@@ -125,14 +124,9 @@ def fit_critic(
             break
     _load(parameters, best)
     optimizer.zero_grad()
-    if isinstance(critic, SumCritic) and isinstance(whole, SumCritic):
-        chosen = pairs(select)
-        known = pairs(fit) if perturb is None else chosen  # an attack on all of the fit split would cost too much
-        largest = torch.cat([scores.diagonal() for scores in scores_by_block(critic, *known)]).amax()
-        critic.cap_at(torch.minimum(largest, _half_of_partition(critic, *chosen)))
-        _shrink(critic, *chosen)
-        whole.cap_at(critic.cap)
-        whole.weight.copy_(critic.weight)
+    if isinstance(whole, SumCritic):
+        blocks = scores_by_block(critic, *pairs(select))
+        whole.limit(*supported(blocks), _best_factor(_bent(blocks)))
     return whole
 
 
@@ -157,26 +151,45 @@ def _learns_features(critic: SumCritic) -> bool:
     return any(True for side in (critic.x_features, critic.z_features) for _ in side.parameters())
 
 
-def _half_of_partition(critic: SumCritic, x: Tensor, z: Tensor) -> Tensor:
-    """The score at which one independent pair holds half of the partition of all, themselves cut off at that score."""
-    blocks = scores_by_block(critic, x, z)
-    independent = torch.cat([split_pairs(scores.double())[1].flatten() for scores in blocks])
-    low, high = independent.amin(), independent.logsumexp(0)
+def supported(blocks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Scores between which a ratio of densities is seen on so many pairs: the partition over and times half of them.
+
+    Higher ones are cut off in the partition as well, so that no two samples hold half of it. A critic of a nearly
+    injective map, or one that starts at a singular Gaussian, claims ratios of e^100 and more; a single pair would then
+    decide what is read.
+
+    :param blocks: Square score matrices of joint and independent pairs.
+    :return: Lowest and highest such score.
+    """
+    either = torch.cat([_either_order(scores.double()) for scores in blocks])
+    log_half, log_nb = math.log(max(len(either) / 2, 1.0)), math.log(len(either))
+    low, high = either.amin(), either.amax()
     for _ in range(50):
         middle = (low + high) / 2
-        below = middle < independent.clamp(max=middle).logsumexp(0) - math.log(2)
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return low
+        above = middle > either.clamp(max=middle + log_half).logsumexp(0) - log_nb
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return low - log_half, low + log_half
 
 
-def _shrink(critic: SumCritic, x: Tensor, z: Tensor) -> None:
-    """Scale a critic by the factor in [0, 1] that is best on the select split: an over-fitted critic is too steep."""
-    blocks = [split_pairs(scores.double()) for scores in scores_by_block(critic, x, z)]
-    joint = torch.cat([positives for positives, _ in blocks])
-    independent = torch.cat([negatives.flatten() for _, negatives in blocks])
+def _bent(blocks: Sequence[Tensor]) -> list[Tensor]:
+    low, high = supported(blocks)
+    return [bend(scores, low, high) for scores in blocks]
+
+
+def _either_order(scores: Tensor) -> Tensor:
+    """The larger score of x with the other's z, for every two samples: of similar ones both are large."""
+    above = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    return torch.maximum(scores, scores.mT)[above]
+
+
+def _best_factor(blocks: Sequence[Tensor]) -> float:
+    """The factor in [0, 1] with which scores are best: an over-fitted critic is too steep."""
+    pairs = [split_pairs(scores.double()) for scores in blocks]
+    joint = torch.cat([positives for positives, _ in pairs])
+    independent = torch.cat([negatives.flatten() for _, negatives in pairs])
     factors = torch.linspace(0.0, 1.0, 21, dtype=torch.float64, device=joint.device)
     values = torch.stack([f * joint.mean() - (f * independent).logsumexp(0) for f in factors])
-    critic.weight.mul_(float(factors[int(values.argmax())]))
+    return float(factors[int(values.argmax())])
 
 
 def _schedule(step: int, max_steps: int) -> float:

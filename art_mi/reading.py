@@ -78,8 +78,16 @@ def pooled_bound(critic: nn.Module, x: Tensor, z: Tensor) -> tuple[float, float]
     :param x: Shape `(n, ...)`.
     :param z: Shape `(n, d)`.
     """
+    return pooled(scores_by_block(critic, x, z))
+
+
+def pooled(blocks: Sequence[Tensor]) -> tuple[float, float]:
+    """See :func:`pooled_bound`, of squares of scores.
+
+    :param blocks: As :func:`scores_by_block` gives them.
+    """
     positives, partitions, total = [], [], 0
-    for scores in scores_by_block(critic, x, z):
+    for scores in blocks:
         joint, independent = split_pairs(scores.double())
         positives.append(joint)
         partitions.append(independent.flatten().logsumexp(0))

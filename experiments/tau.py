@@ -23,7 +23,7 @@ from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, 
 from experiments.workshop import Workshop
 
 TITLE = "Encoders of a chosen vulnerability"
-SETTINGS = {"version": 4}
+SETTINGS = {"version": 5}
 TAUS = (2.2, 2.6, 3.0, 3.4)  # digits end at 3.2 without a constraint and at 2.1 by the worst case alone
 CONSTRAINED = {"beta": 0.0, "dual_lr": 0.1}
 

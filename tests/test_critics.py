@@ -11,6 +11,7 @@ from art_mi.critics import (
     ConvCritic,
     Critic,
     LocalCritic,
+    SumCritic,
     joint_critic,
     mean_critic,
     separable_critic,
@@ -175,19 +176,33 @@ def test_features_choose_by_the_shape_of_the_variable() -> None:
     assert not isinstance(features(rng.standard_normal((50, 1, 4, 4))), SideFeatures)
 
 
-def test_a_cap_leaves_scores_up_to_it_alone_and_keeps_a_slope_beyond() -> None:
+def test_scores_between_the_limits_are_left_alone_and_bent_ones_keep_a_gradient() -> None:
     x, z = correlated()
     critic = copula_critic(x, z)
     a, b = torch.tensor(x[:50]).float(), torch.tensor(z[:50]).float().requires_grad_()
     before = critic(a, b).detach()
-    cap = before.median()
-    critic.cap_at(cap)
+    low, high = before.quantile(0.3), before.median()
+    critic.limit(low, high)
     scores = critic(a, b)
-    below = before <= cap
-    assert torch.equal(scores[below], before[below])
-    torch.testing.assert_close(scores[~below].detach(), cap + 0.1 * (before[~below] - cap))
-    scores[~below].sum().backward()
-    assert b.grad is not None
-    assert b.grad.abs().sum() > 0
+    inside = (low <= before) & (before <= high)
+    assert torch.equal(scores[inside], before[inside])
+    for beyond, end, sign in ((before > high, high, 1), (before < low, low, -1)):
+        expected = end + sign * 0.1 * torch.log1p(sign * (before[beyond] - end))
+        torch.testing.assert_close(scores[beyond].detach(), expected)
+        (gradient,) = torch.autograd.grad(scores[beyond].sum(), b, retain_graph=True)
+        assert gradient.abs().sum() > 0
+    critic.limit(low, high, 0.5)
+    torch.testing.assert_close(critic(a, b), 0.5 * scores)
     critic.release()
     assert torch.equal(critic(a, b).detach(), before)
+
+
+def test_limits_are_of_the_weighted_sum() -> None:
+    x, z = correlated()
+    term = copula_critic(x, z)
+    mean = SumCritic(nn.Identity(), nn.Identity(), [term, term], weight=0.5)
+    a, b = torch.tensor(x[:50]).float(), torch.tensor(z[:50]).float()
+    high = term(a, b).detach().median()
+    for critic in (term, mean):
+        critic.limit(-torch.inf, high)
+    torch.testing.assert_close(mean(a, b), term(a, b))
