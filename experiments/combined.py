@@ -59,7 +59,7 @@ def relations(rows: Rows) -> Iterator[Relation]:
                 f"{', '.join(f'{name} {lead}' for name, lead in leads.items())} (rho {label} against {of_parent})",
                 False if False in answers else True if answers == {True} else None,
             )
-    yield held(rows)
+    yield from held(rows)
 
 
 def _name(row: Row) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,30 +41,39 @@ class Correlation:
         return f"{self.rho:.2f} ({self.nb_models})" if of_few else f"{self.rho:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def correlation(x: Sequence[float], y: Sequence[float], *, random_state: int = 0) -> Correlation | None:
+def correlation(
+    x: Sequence[float], y: Sequence[float], groups: Sequence[str] | None = None, *, random_state: int = 0
+) -> Correlation | None:
     """Spearman's rho of two quantities of the same models; None of fewer than three, or where one does not vary.
 
     :param x: One value a model.
     :param y: The same.
+    :param groups: Where given, models are ranked among those of their group alone, and drawn again from it.
     :param random_state: Seed of the resampling.
     """
     one, other = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+    names = np.asarray(["all"] * len(one) if groups is None else groups)
+    parts = [np.flatnonzero(names == name) for name in dict.fromkeys(names)]
+    if len(one) < 3:
         return None
-    index = np.random.default_rng(random_state).integers(len(one), size=(RESAMPLES, len(one)))
+    rng = np.random.default_rng(random_state)
     with np.errstate(invalid="ignore"):
-        drawn = _spearman(one[index], other[index])
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
-    rho = float(_spearman(one[None], other[None])[0])
+        rho = float(_spearman([(one[part], other[part]) for part in parts]))
+        if math.isnan(rho):
+            return None
+        drawn = [rng.choice(part, (RESAMPLES, len(part))) for part in parts]
+        low, high = np.nanquantile(_spearman([(one[part], other[part]) for part in drawn]), (0.025, 0.975))
     return Correlation(rho, (float(low), float(high)), len(one))
 
 
-def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pearson's correlation of the ranks along the last axis; NaN where one does not vary."""
-    ranks = [rankdata(values, axis=-1) for values in (x, y)]
-    centred = [part - part.mean(-1, keepdims=True) for part in ranks]
-    product = (centred[0] * centred[1]).sum(-1)
-    found: NDArray[np.float64] = product / np.sqrt((centred[0] ** 2).sum(-1) * (centred[1] ** 2).sum(-1))
+def _spearman(parts: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> NDArray[np.float64]:
+    """Pearson's correlation of the ranks in each part along the last axis; NaN where one does not vary."""
+    sums = np.zeros(())
+    for x, y in parts:
+        one, other = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(x, axis=-1), rankdata(y, axis=-1)))
+        sums = sums + np.stack([(one * other).sum(-1), (one**2).sum(-1), (other**2).sum(-1)])
+    both, of_one, of_other = sums
+    found: NDArray[np.float64] = both / np.sqrt(of_one * of_other)
     return found
 
 
@@ -80,6 +90,6 @@ def reliability(rows: Rows, quantity: str, *, random_state: int = 0) -> float:
     rng, found = np.random.default_rng(random_state), []
     for _ in range(SPLITS):
         one, other = np.array_split(rng.permutation(answers.shape[1]), 2)
-        found.append(_spearman(answers[None, :, one].mean(-1), answers[None, :, other].mean(-1))[0])
+        found.append(float(_spearman([(answers[:, one].mean(-1), answers[:, other].mean(-1))])))
     half = float(np.mean(found))
     return 2 * half / (1 + half)

@@ -17,6 +17,7 @@ from experiments.tables import Rows, accuracy, correct, interval, mean
 RESAMPLES = 2000
 
 Curve = Sequence[tuple[str, Rows]]  # settings with their rows
+Values = NDArray[np.float64]
 
 
 def trade_off(curves: Mapping[str, Curve]) -> Figure:
@@ -52,7 +53,7 @@ class Lead:
     """How far one curve is above another.
 
     :param least: Their least difference, in points.
-    :param interval: Its 95 % interval.
+    :param interval: Where the least difference of the true curves lies, by a band that holds them everywhere in 95 %.
     :param average: Their mean difference, in points.
     :param overlap: The clean accuracies that both have, in per cent.
     """
@@ -79,8 +80,9 @@ class Lead:
 def least_lead(ours: Curve, theirs: Curve, *, random_state: int = 0) -> Lead | None:
     """Least difference of two curves of means under AutoAttack, over the clean accuracies that both have.
 
-    Its interval is that of images, and of training runs where there are several, drawn again for both accuracies of all
-    settings at once. The least of several differences errs low; of equal curves about one in twenty is told apart.
+    The least of several differences errs low, and that of resampled ones once more. So the interval is of all of them
+    at once: a band about the measured differences, as wide as images, and training runs where there are several, drawn
+    again for both accuracies of all settings leave them in 95 %.
 
     :param ours: Settings of one method.
     :param theirs: Of another, on the same images; runs of the same seed are taken together.
@@ -93,39 +95,37 @@ def least_lead(ours: Curve, theirs: Curve, *, random_state: int = 0) -> Lead | N
         np.array([[correct(row, quantity) for seed in seeds for row in rows if row["seed"] == seed] for rows in every])
         for quantity in ("clean", "AutoAttack")
     )  # (settings, seeds, images), the attacked images being the first ones
+    nb_few = attacked.shape[2]
 
-    def leads(runs: NDArray[np.int64], images: NDArray[np.int64]) -> tuple[float, float, float, float] | None:
-        x = np.average(np.average(clean, axis=2, weights=images), axis=1, weights=runs)
-        few = images[: attacked.shape[2]]
-        if not few.any():
-            return None
-        y = np.average(np.average(attacked, axis=2, weights=few), axis=1, weights=runs)
-        return _between(100 * x, 100 * y, len(ours))
+    def means(runs: Values, images: Values) -> tuple[Values, Values]:
+        weighted = ((clean, images), (attacked, images[:nb_few]))
+        x, y = (np.average(np.average(values, axis=2, weights=few), axis=1, weights=runs) for values, few in weighted)
+        return 100 * x, 100 * y
 
     (nb_runs, nb_images), rng = clean.shape[1:], np.random.default_rng(random_state)
-    measured = leads(np.ones(nb_runs, dtype=int), np.ones(nb_images, dtype=int))
-    if measured is None:
-        return None
-    drawn = [
-        leads(
-            rng.multinomial(nb_runs, np.full(nb_runs, 1 / nb_runs)),
-            rng.multinomial(nb_images, np.full(nb_images, 1 / nb_images)),
-        )
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile([found[0] for found in drawn if found is not None], (0.025, 0.975))
-    least, average, *overlap = measured
-    return Lead(least, (float(low), float(high)), average, (overlap[0], overlap[1]))
-
-
-def _between(x: NDArray[np.float64], y: NDArray[np.float64], nb_ours: int) -> tuple[float, float, float, float] | None:
-    """Least and mean lead of the first points' curve over that of the others, and where they overlap."""
-    curves = [(part[np.argsort(part[:, 0])]).T for part in np.split(np.stack([x, y], axis=1), [nb_ours])]
-    low, high = max(curve[0][0] for curve in curves), min(curve[0][-1] for curve in curves)
+    x, y = means(np.ones(nb_runs), np.ones(nb_images))
+    ends = [(part.min(), part.max()) for part in np.split(x, [len(ours)])]
+    low, high = max(end[0] for end in ends), min(end[1] for end in ends)
     if low > high:
         return None
     knots = np.unique(np.clip(x, low, high))
-    ahead, behind = (np.interp(knots, *curve) for curve in curves)
-    lead = ahead - behind
+    lead = _lead(x, y, len(ours), knots)
+    again = ((_drawn(rng, nb_runs), _drawn(rng, nb_images)) for _ in range(RESAMPLES))
+    moved = np.array([_lead(*means(*counts), len(ours), knots) for counts in again if counts[1][:nb_few].any()]) - lead
+    spread = np.maximum(moved.std(0), 1e-9)
+    band = np.quantile(np.abs(moved / spread).max(1), 0.95) * spread
     average = trapezoid(lead, knots) / (high - low) if high > low else lead[0]
-    return float(lead.min()), float(average), float(low), float(high)
+    interval = float((lead - band).min()), float((lead + band).min())
+    return Lead(float(lead.min()), interval, float(average), (float(low), float(high)))
+
+
+def _lead(x: Values, y: Values, nb_ours: int, knots: Values) -> Values:
+    """Lead of the first points' curve over that of the others."""
+    curves = np.split(np.stack([x, y]), [nb_ours], axis=1)
+    ours, theirs = (np.interp(knots, *curve[:, np.argsort(curve[0])]) for curve in curves)
+    return ours - theirs
+
+
+def _drawn(rng: np.random.Generator, nb: int) -> Values:
+    """How often each of so many is drawn, with replacement."""
+    return rng.multinomial(nb, np.full(nb, 1 / nb)).astype(float)

@@ -45,6 +45,7 @@ SETTINGS = {"noise": NOISE, "layers": LAYERS, "version": 3}
 EQUAL = "noisy, {}, half a label"  # noise through which clean inputs say half the log of the number of classes
 DECISIONS = "decisions behind noise"
 FGSM = "FGSM's gap in place of information"
+UNDEFENDED = "trained against attacks or not"
 CODES = "quantised, decisions"
 DEFAULT = "noisy, logits, 1"
 CHOSEN = {  # how, and on which data; everything else is looked at after the fact
@@ -125,6 +126,12 @@ def section(rows: Rows) -> str:
 
 def _information(rows: Rows) -> str:
     """The second figure as a table."""
+
+    def above(estimate: str) -> str:
+        ceilings = [100 * row["measure"][estimate]["ceilings"]["exact"] for row in rows]
+        nb = sum(accuracy(row, "AutoAttack") > ceiling for row, ceiling in zip(rows, ceilings, strict=True))
+        return f"{nb} of {len(rows)} models are more accurate than the exact one of `{estimate}`"
+
     lines = []
     for row in rows:
         line = [_name(row)]
@@ -146,22 +153,21 @@ def _information(rows: Rows) -> str:
 
 def _correlations(rows: Rows) -> str:
     pairs = [(what, yardstick) for yardstick in YARDSTICKS for what in EXPECTED]
-    lines = [
-        [
-            estimate,
-            str(sum("SATURATED" in read.get("flags", ()) for read in models.values())),
-            str(sum(read["vulnerability"] == 0 for read in models.values())),
-            *(str(rho or "") for rho in (_rho(models, what, yardstick) for what, yardstick in pairs)),
-        ]
-        for estimate, models in _table(rows).items()
-    ]
+    lines = []
+    for estimate, models in _table(rows).items():
+        saturated = sum("SATURATED" in read.get("flags", ()) for read in models.values())
+        no_drop = sum(read["vulnerability"] == 0 for read in models.values())
+        counts = ["", ""] if estimate == UNDEFENDED else [str(saturated), str(no_drop)]
+        rhos = (_rho(models, what, yardstick) for what, yardstick in pairs)
+        lines.append([estimate, *counts, *(str(rho or "") for rho in rhos)])
     head = ["estimate", "saturated", "no drop", *(f"{what}, {yardstick}" for what, yardstick in pairs)]
     legend = (
         "Spearman's rho over all models, with the central 95 % under resampling of models, which are no independent "
         f"sample. `{EQUAL.format('logits')}` is through noise behind which the logits of clean images say half the log "
         f"of the number of classes, `{CODES}` the entropy of the predicted classes. A drop in the information of noisy "
         "logits is that of the label plus that within labels. Models with an estimate near its ceiling count as "
-        "saturated, those for which none was found as without a drop."
+        f"saturated, those for which none was found as without a drop. `{UNDEFENDED}` is no estimate, but how well "
+        "models are ordered by whether they were trained against attacks at all."
     )
     shares = ", ".join(f"{_of_the_label(rows, level):.0%} at noise {level:g}" for level in NOISE)
     legend += f" Over all models the label's part of the drop in noisy logits is {shares}."
@@ -174,18 +180,22 @@ def _correlations(rows: Rows) -> str:
 
 
 def _within(rows: Rows) -> str:
-    """Correlations of the estimates chosen beforehand, within each network and without it."""
-    table = _table(rows)
+    """Correlations among models of the same network, and among defended ones."""
     lines = []
-    for estimate in CHOSEN:
+    for estimate, models in _table(rows).items():
+        defended = {name: read for name, read in models.items() if not read["undefended"]}
         for what in EXPECTED:
-            line = [estimate, what]
-            for name in NETWORKS:
-                only, without = (_rho(table[estimate], what, **side) for side in ({"only": name}, {"without": name}))
-                line.append(f"{only or ''}; {'' if without is None else f'{without.rho:.2f}'}")
-            lines.append(line)
-    legend = "Rho against AutoAttack within each network (of how many models); then that of all others."
-    return f"{markdown_table(['estimate', 'claim', *NETWORKS], lines)}\n\n{legend}"
+            found = [_rho(models, what, within=True), _rho(defended, what)]
+            for network in NETWORKS:
+                same = {name: read for name, read in models.items() if read["network"] == network}
+                found.append(_rho(same, what) if len(same) > 3 else None)
+            if estimate != UNDEFENDED and any(found):
+                lines.append([estimate, what, *(str(rho or "") for rho in found)])
+    legend = (
+        "Against AutoAttack: over all models ranked among those of their own network, over the models that were "
+        "trained against attacks, and over those of one network, with how many there are, from four."
+    )
+    return f"{markdown_table(['estimate', 'claim', 'within networks', 'defended', *NETWORKS], lines)}\n\n{legend}"
 
 
 HEADLINE = ("models", "estimate", *(f"rho of {what}" for what in EXPECTED))
@@ -222,24 +232,28 @@ def _table(rows: Rows) -> dict[str, Models]:
     """Readings of every model by estimate."""
     found: dict[str, Models] = {}
     for row in rows:
-        common: dict[str, Any] = {"network": _network(row), "method": _method(row)}
+        undefended = row["setting"]["method"] == "standard" and row["setting"]["encoder"] is None
+        common: dict[str, Any] = {"network": _network(row), "method": _method(row), "undefended": undefended}
         for yardstick, clean in YARDSTICKS.items():
             robust = accuracy(row, yardstick)
             common |= {f"robust, {yardstick}": robust, f"gap, {yardstick}": accuracy(row, clean) - robust}
         for estimate, read in row["measure"].items():
             label_aware = read.get("ceilings", {}).get("label_aware")
             found.setdefault(estimate, {})[_name(row)] = {**common, **read, "label-aware": label_aware}
+        by_name = {"vulnerability": undefended, "worst case": not undefended, "label-aware": not undefended}
+        found.setdefault(UNDEFENDED, {})[_name(row)] = {**common, **by_name}
     return found
 
 
-def _rho(
-    models: Models, what: str, yardstick: str = "AutoAttack", *, only: str = "", without: str = ""
-) -> Correlation | None:
-    """Spearman's rho of a pair of :data:`EXPECTED` over models, of one network only, or of all but one."""
+def _rho(models: Models, what: str, yardstick: str = "AutoAttack", *, within: bool = False) -> Correlation | None:
+    """Spearman's rho of a pair of :data:`EXPECTED` over models, by rank among those of the same network if so asked."""
     x, y = EXPECTED[what]
-    chosen = [read for read in models.values() if only in ("", read["network"]) and without != read["network"]]
+    chosen = models.values()
     pairs = [(read[x], read[f"{y}, {yardstick}"]) for read in chosen if read.get(x) is not None]
-    return correlation(*zip(*pairs, strict=True)) if len(pairs) == len(chosen) > 2 else None
+    if len(pairs) < len(chosen) or not pairs:
+        return None
+    ours, theirs = zip(*pairs, strict=True)
+    return correlation(ours, theirs, [read["network"] for read in chosen] if within else None)
 
 
 def _of_the_label(rows: Rows, level: float) -> float:
@@ -256,7 +270,7 @@ def relations(rows: Rows) -> Iterator[Relation]:
     table = _table(rows)
     for what in EXPECTED:
         after = {name: found for name, models in table.items() if (found := _rho(models, what))}
-        best = max(after, key=lambda name: after[name].rho, default=None)
+        best = max(after.keys() - {UNDEFENDED}, key=lambda name: after[name].rho, default=None)
         seen = f"; the highest of {len(after)} estimates, after the fact, is {after[best]} by {best}" if best else ""
         for estimate, (how, chosen_on) in CHOSEN.items():
             rho, weaker = _rho(table[estimate], what), _rho(table[estimate], what, "PGD-20")
@@ -276,10 +290,17 @@ def relations(rows: Rows) -> Iterator[Relation]:
             for estimate, read in row["measure"].items()
             if "CONTRADICTION" in read.get("flags", ()) and estimate.startswith("critic") != bounds
         ]
+        reads = [
+            read
+            for row in rows
+            for estimate, read in row["measure"].items()
+            if "ceilings" in read and estimate.startswith("critic") != bounds
+        ]
+        less = sum(read["measured accuracy"] > read["ceilings"]["exact"] for read in reads)
         yield Relation(
             "no accuracy measured on the perturbations found, behind the same noise or codes, exceeds its ceiling by "
             f"more than three standard errors: {kind}",
-            "none does" if not above else "; ".join(above),
+            f"{'; '.join(above) or 'none does'}; by anything, {less} of {len(reads)} exceed the exact one",
             not above,
         )
     margins = {
@@ -289,8 +310,8 @@ def relations(rows: Rows) -> Iterator[Relation]:
     least = min(margins, key=lambda name: margins[name].value)
     yield Relation(
         "no accuracy under AutoAttack, of the first test images, exceeds the ceiling of the model's decisions, read on "
-        "the last ones",
-        f"the least margin is {margins[least]} points, of {least}",
+        "the last ones, of digits on all",
+        f"the least margin is {margins[least]} points (the error is of the accuracy alone), of {least}",
         margins[least].positive,
     )
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import matplotlib as mpl
 
+from art_mi.datasets import SOURCES, load
 from experiments import EXPERIMENTS
 from experiments.plan import PLANS
-from experiments.record import RESULTS, Record, key
+from experiments.record import RESULTS, Record, key, made_from
 from experiments.tables import Relation, markdown_table, named
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -19,13 +20,14 @@ PAGE, FIGURES = DOCS / "results.md", DOCS / "figures"
 HEAD = """# Results
 
 What the papers' tables and figures look like on data and sizes of our own; their numbers were measured on other data,
-networks and budgets and are not repeated here. Each section names the command that makes it. Accuracies are means over
-training runs ± their standard deviation, with the 95 % Wilson interval of that mean over the test images; PGD-20 is
-ART's, AutoAttack that of the package pyautoattack in its standard version, on fewer images. `best` is the epoch of
-highest accuracy under PGD-20 on held-out training images. Claims are held against differences image by image, of last
-checkpoints. Their standard error is over images, and over training runs where there are several: where `runs` says 1,
-another training run may differ by more. Within two standard errors, more of few runs (Student's), a claim is undecided.
-Claims about nats, losses and ranks are held against the numbers shown.
+networks and budgets and are not repeated here. Each section names the command that makes it, the radius, and how small
+its networks are. Accuracies are means over training runs ± their standard deviation, with the 95 % Wilson interval of
+that mean over the test images; PGD-20 is ART's, AutoAttack that of the package pyautoattack in its standard version, on
+the first of those images only: `PGD-20 there` is PGD-20 on these. `best` is the epoch of highest accuracy under PGD-20
+on held-out training images. Claims are held against differences image by image, of last checkpoints. Their standard
+error is over images, and over training runs where there are several: of one run another may differ by more, and the
+same seed on another processor is another run. Within two standard errors, more of few runs (Student's), a claim is
+undecided. Claims about nats, losses and ranks are held against the numbers shown.
 Seconds an epoch, validation included, are of one worker on a machine that did other work beside: no measure of speed.
 Bars in plots are the interval over images; two settings, measured on the same images, differ with less error than
 theirs. The files lie in `experiments/results/`, from which this page is drawn.
@@ -35,7 +37,8 @@ theirs. The files lie in `experiments/results/`, from which this page is drawn.
 AGREEMENT = """## What agreed with the papers and what did not
 
 On one machine without a GPU: narrow networks, a part of the images, few epochs. A claim that failed here may hold at
-full size, and the other way round. The numbers behind each answer are in the section of its experiment."""
+full size, and the other way round. The numbers behind each answer are in the section of its experiment; `1 run` are
+answers from a single training run of each model."""
 HOLDS = {True: "yes", False: "**no**", None: "undecided"}
 
 
@@ -89,7 +92,10 @@ def _claims(record: Record) -> str:
 
 
 def _answer(relation: Relation, record: Record) -> str:
-    return "chosen here" if relation.chosen_on == record.data else HOLDS[relation.holds]
+    if not current(record):
+        return "measured by earlier code"
+    answer = "chosen here" if relation.chosen_on == record.data else HOLDS[relation.holds]
+    return answer if relation.holds is None or _seeds(record) > 1 else f"{answer}, 1 run"
 
 
 def _section(record: Record) -> str:
@@ -118,12 +124,13 @@ def _made(record: Record) -> str:
     """Command, sizes, machine, versions and dates."""
     plan = record.plan
     asked = "--quick" if plan["name"] == "quick" else f"--data {record.data} --plan {plan['name']}"
-    seeds = {row["seed"] for row in record.rows}
-    asked += "" if record.missing or len(seeds) == plan["nb_seeds"] else f" --seeds {len(seeds)}"
+    asked += "" if _missing(record) or _seeds(record) == plan["nb_seeds"] else f" --seeds {_seeds(record)}"
+    eps = load("digits").eps if record.data == "digits" else SOURCES[record.data].eps
     sizes = (
-        f"{record.data}: {plan['nb_train']:,} training and {plan['nb_validation']:,} held-out images, "
-        f"{plan['nb_test']:,} test images, {plan['nb_auto_attack']:,} of them for AutoAttack; {plan['nb_epochs']} "
-        f"epochs of {plan['batch_size']} images a step, {plan['max_iter']} attack steps."
+        f"{record.data}, l_inf radius {eps:.3g}: {plan['nb_train']:,} training and {plan['nb_validation']:,} held-out "
+        f"images, {plan['nb_test']:,} test images, {plan['nb_auto_attack']:,} of them for AutoAttack; "
+        f"{plan['nb_epochs']} epochs ({plan['head_epochs']} of a head on an encoder) of {plan['batch_size']} images a "
+        f"step, {plan['max_iter']} attack steps of eps / 4; Adam, one cycle up to {plan['lr']:g}; {_networks(record)}."
     )
     made = [row["made_by"] for row in record.rows if "made_by" in row]
     machines = sorted({", ".join(f"{value} {key}" for key, value in by["machine"].items()) for by in made})
@@ -133,9 +140,36 @@ def _made(record: Record) -> str:
     return f"`python -m experiments {record.experiment} {asked}`: {sizes} {measured}"
 
 
+def _networks(record: Record) -> str:
+    """Networks with the sizes they have in place of the published ones."""
+    settings = [row["setting"]["encoder"] or row["setting"] for row in record.rows]
+    sizes = {name: record.plan["sizes"].get(name, {}) for name in dict.fromkeys(each["network"] for each in settings)}
+    return ", ".join(
+        f"{name} of {', '.join(f'{size} {value}' for size, value in chosen.items()) or 'published size'}"
+        for name, chosen in sizes.items()
+    )
+
+
+def _seeds(record: Record) -> int:
+    return len({row["seed"] for row in record.rows})
+
+
+def _missing(record: Record) -> int:
+    """Rows that the last call was still to make, or that its recipes ask for by now."""
+    known = {key(row["setting"], row["seed"]) for row in record.rows}
+    return max(record.missing, len(_asked(record) - known))
+
+
+def current(record: Record) -> bool:
+    """Whether the command would go on from these rows: they are of the code there is."""
+    return record.made_from == made_from(_module(record))
+
+
 def _open(record: Record) -> str:
     """What is missing, what the command would no longer make so, and what failed."""
-    said = [f"**{record.missing} training runs are still to come.**"] if record.missing else []
+    said = [f"**{_missing(record)} training runs are still to come.**"] if _missing(record) else []
+    if not current(record):
+        said.append("**Measured by earlier code: the command would begin anew.**")
     if outdated := _outdated(record):
         said.append(f"**Left out, of settings that this command no longer has: {outdated} training runs.**")
     said += [f"Failed: {named(row['setting'])}, {row['failed']}" for row in record.rows if "failed" in row]

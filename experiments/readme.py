@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from experiments.page import counted
+from experiments.page import counted, current
 from experiments.record import Record
 from experiments.tables import markdown_table
 
@@ -33,7 +33,7 @@ def _tables(records: list[Record]) -> Iterator[str]:
         lines = [
             [record.data, *line]
             for record in records
-            if record.experiment == name
+            if record.experiment == name and current(record)
             for line in module.headline(counted(record))
         ]
         if lines:

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.recipe import Recipe
-from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, markdown_table, mean
+from experiments.tables import QUANTITIES, Relation, Row, Rows, accuracy_table, cell, contrast, markdown_table, mean
 
 TITLE = "Heads on unsupervised encoders"
 ENCODER = "Baseline-H"
@@ -57,8 +57,14 @@ def section(rows: Rows) -> str:
                 ]
                 lines.append([encoder, kind, *values])
     head = ["encoder", "head", *(f"{name}: {quantity}" for name in ("MLP", "linear") for quantity in QUANTITIES)]
-    legend = "Early stopped is the best checkpoint of the standard head by accuracy under attack on held-out images."
-    return "\n\n".join([markdown_table(head, lines), legend])
+    legend = (
+        "Early stopped is the best checkpoint of the standard head by accuracy under attack on held-out images. Last "
+        "and best checkpoints of every head:"
+    )
+    every = {
+        f"{encoder}, {kind} {head}": same for (encoder, kind, head), same in found.items() if HEADS[kind][1] == "last"
+    }
+    return "\n\n".join([markdown_table(head, lines), legend, accuracy_table(every)])
 
 
 def headline(rows: Rows) -> Iterator[list[str]]:

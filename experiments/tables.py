@@ -135,15 +135,22 @@ def cell(rows: Rows, quantity: str, checkpoint: str = "last") -> str:
 
 
 def accuracy_table(groups: Mapping[str, Rows]) -> str:
-    """Accuracies of last and best checkpoints, a line a setting."""
-    head = ["model", "runs", *QUANTITIES, *(f"best: {name}" for name in QUANTITIES), "epoch of the best", "s an epoch"]
+    """Accuracies of last and best checkpoints, a line a setting; under PGD-20 also of AutoAttack's images alone."""
+    best = (f"best: {name}" for name in QUANTITIES)
+    head = ["model", "runs", *QUANTITIES, "PGD-20 there", *best, "epoch of the best", "s an epoch"]
     lines = []
     for name, rows in groups.items():
         epochs = ", ".join(str(row["best"]["epoch"]) for row in rows)
         seconds = statistics.median(row["seconds_per_epoch"] for row in rows)
-        values = [cell(rows, quantity, checkpoint) for checkpoint in ("last", "best") for quantity in QUANTITIES]
-        lines.append([name, str(len(rows)), *values, epochs, f"{seconds:.1f}"])
+        last, at_best = ([cell(rows, name, checkpoint) for name in QUANTITIES] for checkpoint in ("last", "best"))
+        there = statistics.fmean(100 * float(_there(row).mean()) for row in rows)
+        lines.append([name, str(len(rows)), *last, f"{there:.1f}", *at_best, epochs, f"{seconds:.1f}"])
     return markdown_table(head, lines)
+
+
+def _there(row: Row) -> NDArray[np.float64]:
+    """Whether the last checkpoint is right under PGD-20, on the images that AutoAttack saw."""
+    return correct(row, "PGD-20")[: len(correct(row, "AutoAttack"))]
 
 
 def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

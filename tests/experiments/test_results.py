@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from experiments import EXPERIMENTS, figures12, mimae, table1
+from experiments import EXPERIMENTS, dale, figures12, mimae, table1
 from experiments.__main__ import main
 from experiments.correlation import correlation, reliability
 from experiments.curves import least_lead
@@ -24,7 +24,7 @@ from experiments.page import FIGURES, PAGE, kept, page
 from experiments.plan import PLANS
 from experiments.readme import BEGIN, END, README, readme
 from experiments.recipe import METHODS, Recipe
-from experiments.record import Record
+from experiments.record import Record, made_from
 from experiments.tables import Contrast, cell, contrast, grouped, mean
 from tests.tiny_data import SHAPES, trust, write
 
@@ -121,6 +121,17 @@ def test_correlations_are_scipys() -> None:
     assert correlation([1, 2, 3], [5, 5, 5]) is None
 
 
+def test_correlations_within_groups_know_nothing_of_differences_between_them() -> None:
+    """In either group y rises with x; over both it falls."""
+    x, y, groups = [0, 1, 2, 10, 11, 12], [10, 11, 12, 0, 1, 2], ["a"] * 3 + ["b"] * 3
+    within, over_all = correlation(x, y, groups), correlation(x, y)
+    assert within is not None
+    assert over_all is not None
+    assert (within.rho, within.nb_models) == (pytest.approx(1.0), 6)
+    assert over_all.rho < 0
+    assert correlation([0, 1, 0, 1], [5, 5, 5, 5], ["a", "a", "b", "b"]) is None
+
+
 def test_the_least_lead_is_where_curves_overlap() -> None:
     """Ours falls from 50 at 80 to 40 at 90, theirs from 46 at 85 to 36 at 95: 45 - 46 at 85, 40 - 41 at 90."""
     ours = [("a", [row(0.8, 0.5)]), ("b", [row(0.9, 0.4)])]
@@ -140,12 +151,19 @@ def test_the_least_lead_is_where_curves_overlap() -> None:
     assert least_lead(ours, [("e", [row(0.95, 0.3)]), ("f", [row(0.97, 0.2)])]) is None
 
 
-def test_equal_curves_are_seldom_told_apart() -> None:
-    """Answers of equal chance, drawn anew for each of six settings on the same line, of 400 images."""
+@pytest.mark.parametrize(("settings", "nb_images"), [(3, 400), (5, 2000)])
+def test_equal_curves_are_seldom_told_apart(settings: int, nb_images: int) -> None:
+    """Answers of equal chance, drawn anew for settings on the same line, under attack for the first 400 images."""
     rng, answers = np.random.default_rng(0), []
     for _ in range(40):
-        settings = [(str(clean), [drawn(rng, clean, 2.4 - 2 * clean)]) for clean in (0.8, 0.84, 0.88, 0.82, 0.86, 0.9)]
-        lead = least_lead(settings[:3], settings[3:])
+        ours, theirs = (
+            [
+                (str(clean), [drawn(rng, clean, 2.4 - 2 * clean, nb_images)])
+                for clean in np.linspace(low, high, settings)
+            ]
+            for low, high in ((0.8, 0.88), (0.82, 0.9))
+        )
+        lead = least_lead(ours, theirs)
         answers.append(lead is not None and lead.holds is not None)
     assert sum(answers) <= 5
 
@@ -155,8 +173,12 @@ def drawn(rng: np.random.Generator, clean: float, attacked: float, n: int = 400)
     level = rng.random(n)
     found = row(clean, attacked, n=n)
     for name, chance in (("clean", clean), ("PGD-20", attacked), ("AutoAttack", attacked)):
-        correct = level < chance
-        kept = {"value": float(correct.mean()), "nb_samples": n, "correct": np.packbits(correct).tobytes().hex()}
+        correct = level[: 400 if name == "AutoAttack" else n] < chance
+        kept = {
+            "value": float(correct.mean()),
+            "nb_samples": len(correct),
+            "correct": np.packbits(correct).tobytes().hex(),
+        }
         found["last"][name] = kept
     return found
 
@@ -319,6 +341,26 @@ def test_rows_that_the_command_would_not_make_any_more_are_counted() -> None:
     for known, said in ((rows[:1], False), (rows, True)):
         text = page([Record("dale", "digits", asdict(PLANS["quick"]), {}, rows=tuple(known))])
         assert ("settings that this command no longer has: 1 training runs." in text) == said
+
+
+def test_rows_of_earlier_code_answer_nothing() -> None:
+    settings = [Recipe(method, options=options[0]).setting(PLANS["quick"]) for method, options in mimae.WEIGHTS.items()]
+    settings.append(Recipe("Madry").setting(PLANS["quick"]))
+    rows = tuple({**row(0.9, 0.5 + number / 10), "setting": each} for number, each in enumerate(settings))
+    for by, known in ((made_from(mimae), True), ({"version": 0, "settings": None}, False)):
+        record = Record("mimae", "digits", asdict(PLANS["quick"]), by, rows=rows)
+        text = page([record])
+        assert ("Measured by earlier code: the command would begin anew." in text) != known
+        assert ("| measured by earlier code |" in text) != known
+        assert ("| MIMAE" in readme(README.read_text(encoding="utf-8"), [record])) == known
+
+
+def test_a_section_names_command_radius_networks_and_what_is_missing() -> None:
+    rows = ({**row(0.9, 0.5), "setting": Recipe("Madry").setting(PLANS["quick"])},)
+    text = page([Record("dale", "digits", asdict(PLANS["quick"]), made_from(dale), rows=rows)])
+    assert "`python -m experiments dale --quick`: digits, l_inf radius 0.12: 1,150 training" in text
+    assert "Adam, one cycle up to 0.01; small CNN of width 8." in text
+    assert f"**{len(list(dale.recipes(0, 'digits'))) - 1} training runs are still to come.**" in text
 
 
 def test_the_page_of_the_docs_is_drawn_from_the_results() -> None:
