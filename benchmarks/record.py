@@ -38,7 +38,7 @@ class Record:
     path: Path
     machine: dict[str, Any]
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
-    commit: str = field(default_factory=lambda: _commit())
+    commit: str = field(default_factory=lambda: commit(Path(__file__).parent))
 
     @classmethod
     def at(cls, folder: Path, device: str) -> Record:
@@ -98,12 +98,15 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _commit() -> str:
-    """What was measured: the last commit, and whether files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+def commit(folder: Path) -> str:
+    """What was measured: the last commit, and whether files of the package or the folder differ from it.
+
+    :param folder: Folder beside the package, whose `results` do not count.
+    """
+    git = ["git", "-C", str(folder)]
+    last = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     status = [*git, "status", "--porcelain", "--", "../art_mi", ".", ":!results"]
-    return f"{commit}, changed" if subprocess.run(status, capture_output=True, text=True).stdout.strip() else commit
+    return f"{last}, changed" if subprocess.run(status, capture_output=True, text=True).stdout.strip() else last
 
 
 def _finite(value: Any) -> Any:

@@ -109,12 +109,12 @@ def relations(rows: Rows) -> Iterator[Relation]:
         if ours is None or len(others) < 3:
             continue
         shown = "; ".join(
-            f"{name} ({label or 'no weight'}) {mean(same, 'clean'):.1f} and {mean(same, 'AutoAttack'):.1f}"
+            f"{name} ({label or 'no weight'}) {', '.join(f'{mean(same, q):.1f}' for q in QUANTITIES)}"
             for name, (label, same) in chosen.items()
         )
         yield Relation(
             f"MIMAE first in AutoAttack or clean accuracy without being last in the other, each at {how}",
-            f"clean and AutoAttack: {shown}",
+            f"{', '.join(QUANTITIES)}: {shown}",
             _judged(ours[1], [same for _, same in others.values()]),
         )
 

@@ -132,11 +132,14 @@ def _made(record: Record) -> str:
         f"{plan['nb_epochs']} epochs ({plan['head_epochs']} of a head on an encoder) of {plan['batch_size']} images a "
         f"step, {plan['max_iter']} attack steps of eps / 4; Adam, one cycle up to {plan['lr']:g}; {_networks(record)}."
     )
-    made = [row["made_by"] for row in record.rows if "made_by" in row]
+    made = [row[part] for row in record.rows for part in ("made_by", "measured_by") if part in row]
     machines = sorted({", ".join(f"{value} {key}" for key, value in by["machine"].items()) for by in made})
     versions = sorted({", ".join(f"{name} {version}" for name, version in by["versions"].items()) for by in made})
-    dates = sorted({by["date"] for by in made})
-    measured = f"Measured on {', '.join(dates)} on {'; '.join(machines)}, with {'; '.join(versions)}." if made else ""
+    dates, commits = (sorted({by[part] for by in made if part in by}) for part in ("date", "commit"))
+    at = f" at commits {', '.join(commits)}" if commits else ""
+    measured = (
+        f"Measured on {', '.join(dates)} on {'; '.join(machines)}{at}, with {'; '.join(versions)}." if made else ""
+    )
     return f"`python -m experiments {record.experiment} {asked}`: {sizes} {measured}"
 
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from art_mi.files import replace_file
-from benchmarks.record import PACKAGES, machine
+from benchmarks.record import PACKAGES, commit, machine
 from experiments.recipe import VERSION
 
 RESULTS = Path(__file__).with_name("results")
@@ -82,13 +82,14 @@ def made_from(experiment: ModuleType) -> dict[str, Any]:
 
 
 def made_by(device: str) -> dict[str, Any]:
-    """Date, machine and versions.
+    """Date, commit, machine and versions.
 
     :param device: `"cpu"` or `"gpu"`.
     """
     packages = {name: version(name) for name in (*PACKAGES, "pyautoattack")}
     return {
         "date": date.today().isoformat(),
+        "commit": commit(Path(__file__).parent),
         "machine": machine("cpu" if device == "cpu" else "cuda"),
         "versions": {"python": platform.python_version(), **packages},
     }

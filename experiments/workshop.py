@@ -67,7 +67,7 @@ class Workshop:
                     row["last"] = self._accuracies(recipe, last, "last")
                     row["best"] = self._best(recipe, history, row["last"])
                 if measure is not None:
-                    row["measure"] = self._measured(recipe, last, measure)
+                    row |= self._measured(recipe, last, measure)
             except (FloatingPointError, ValueError) as error:
                 row["failed"] = f"{type(error).__name__}: {error}"
         return row
@@ -188,7 +188,7 @@ class Workshop:
         finished = Finished(self._folder(recipe), fingerprint(classifier, *self.samples.test, work))
         kept = finished.get(name)
         if kept is None:
-            kept = measure(self, recipe, classifier)
+            kept = {"measure": measure(self, recipe, classifier), "measured_by": made_by(self.device)}
             finished.put(name, kept)
         return kept
 

@@ -74,6 +74,7 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.
     CALLS.clear()
     assert workshop(tmp_path).row(MADRY, _counted) == row
     assert row["measure"] == {"parts": 3}
+    assert row["measured_by"].keys() == row["made_by"].keys() == {"date", "commit", "machine", "versions"}
     assert not CALLS
     monkeypatch.setattr(sys.modules[__name__], "SETTINGS", {"another": 1})
     workshop(tmp_path).row(MADRY, _counted)
