@@ -30,10 +30,9 @@ SETTINGS = {"layer": LAYER, "version": 2}
 
 
 def recipes(seed: int, data: str) -> Iterator[Recipe]:
-    """Three trainings with labels, and the encoders without, once each."""
-    if seed == 0:
-        yield from (Recipe(method, NETWORK) for method in ("standard", "Madry", "MIMAE"))
-        yield from (Recipe("worst-case MI", NETWORK, options=options) for options in ENCODERS.values())
+    """Three trainings with labels, and the encoders without."""
+    yield from (Recipe(method, NETWORK, seed) for method in ("standard", "Madry", "MIMAE"))
+    yield from (Recipe("worst-case MI", NETWORK, seed, options) for options in ENCODERS.values())
 
 
 def measure(workshop: Workshop, recipe: Recipe, classifier: PyTorchClassifier) -> dict[str, Any]:
@@ -54,19 +53,25 @@ def measure(workshop: Workshop, recipe: Recipe, classifier: PyTorchClassifier) -
 def section(rows: Rows) -> str:
     """How the units of the layer are spread."""
     lines = []
-    for row in rows:
-        profile = FeatureProfile.from_dict(row["measure"]["features"])
+    for name, same in grouped(rows, _name).items():
         normal, drop = (
-            [getattr(unit, quantity).value for unit in profile.units] for quantity in ("normal", "vulnerability")
+            [getattr(unit, quantity).value for row in same for unit in _profile(row).units]
+            for quantity in ("normal", "vulnerability")
         )
         low, middle, high = np.quantile(drop, (0.1, 0.5, 0.9))
-        share, _ = _lost_share(row)
+        share, _ = _lost_share(same)
         spread = f"{low:.2f}, {middle:.2f}, {high:.2f}"
-        lines.append([_name(row), str(len(drop)), f"{np.median(normal):.2f}", spread, f"{share:.2f}"])
-    head = ["model", "units", "median normal information", "vulnerability: deciles 1, 5, 9", "lost share"]
-    legend = f"Units of the second convolution of {NETWORK}, the middle one of each channel."
+        lines.append([name, str(len(same)), str(len(drop)), f"{np.median(normal):.2f}", spread, f"{share:.2f}"])
+    head = ["model", "runs", "units", "median normal information", "vulnerability: deciles 1, 5, 9", "lost share"]
+    legend = (
+        f"Units of the second convolution of {NETWORK}, the middle one of each channel. Plots are of the first run."
+    )
     trained = grouped([row for row in rows if "last" in row], _name)
     return "\n\n".join([markdown_table(head, lines), legend, accuracy_table(trained)])
+
+
+def _profile(row: Row) -> FeatureProfile:
+    return FeatureProfile.from_dict(row["measure"]["features"])
 
 
 def _name(row: Row) -> str:
@@ -77,35 +82,41 @@ def _name(row: Row) -> str:
 
 def relations(rows: Rows) -> Iterator[Relation]:
     """That the units of robust models lose a smaller share of their information than those of the standard one."""
-    found = {_name(row): _lost_share(row) for row in rows}
+    found = grouped(rows, _name)
     for name, other in (("Madry", "standard"), ("MIMAE", "standard"), ("worst case encoder", "normal encoder")):
         if {other, name} <= found.keys():
-            (ours, error), (theirs, their_error) = found[name], found[other]
+            (ours, error), (theirs, their_error) = _lost_share(found[name]), _lost_share(found[other])
             apart = math.hypot(error, their_error)
             yield Relation(
                 f"the second layer's units lose a smaller share of their information: {name} than {other}",
-                f"{ours:.2f} against {theirs:.2f}, the difference ± {apart:.2f} over units, one training run each",
+                f"{ours:.2f} against {theirs:.2f}, the difference ± {apart:.2f} over units and runs",
                 None if abs(ours - theirs) <= 2 * apart else ours < theirs,
             )
 
 
-def _lost_share(row: Row) -> tuple[float, float]:
-    """Share of their information that the units lose together, and its standard error over units."""
-    units = FeatureProfile.from_dict(row["measure"]["features"]).units
-    lost, had = (np.array([getattr(unit, what).value for unit in units]) for what in ("vulnerability", "normal"))
-    share = lost.sum() / max(had.sum(), 1e-12)
-    error = np.std(lost - share * had, ddof=1) / math.sqrt(len(units)) / max(had.mean(), 1e-12)
-    return float(share), float(error)
+def _lost_share(rows: Rows) -> tuple[float, float]:
+    """Share of their information that the units lose together, and its standard error over units, and over runs."""
+    of_runs = [_profile(row).units for row in rows]
+    lost, had = (
+        np.array([[getattr(unit, what).value for unit in units] for units in of_runs])
+        for what in ("vulnerability", "normal")
+    )
+    total = max(float(had.mean()), 1e-12)
+    share = float(lost.mean()) / total
+    beyond = lost - share * had  # of (runs, units)
+    variances = [beyond.var(ddof=1) / beyond.size, *([beyond.mean(1).var(ddof=1) / len(rows)] if len(rows) > 1 else [])]
+    return share, math.sqrt(sum(variances)) / total
 
 
 def figures(rows: Rows) -> dict[str, Figure]:
-    """Histograms of both quantities, and a grid of maps for each model."""
-    profiles = {_name(row): FeatureProfile.from_dict(row["measure"]["features"]) for row in rows}
+    """Histograms of both quantities, and a grid of maps for each model, of the first run."""
+    first = [same[0] for same in grouped(rows, _name).values()]
+    profiles = {_name(row): _profile(row) for row in first}
     drawn = {
         "features-normal": whole(feature_histogram(profiles, "normal")),
         "features-vulnerability": whole(feature_histogram(profiles, "vulnerability")),
     }
-    for row in rows:
+    for row in first:
         images = {name: np.asarray(maps) for name, maps in row["measure"]["images"].items()}
         drawn[f"saliency-{_name(row).lower().replace(' ', '-')}"] = whole(saliency_grid(images))
     return drawn

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from art_mi.trainers import MadryPGDTrainer, StepTrainer
 from experiments.networks import encoder
 from experiments.plan import PLANS, Samples
 from experiments.recipe import METHODS, Recipe
+from experiments.record import plain
 from experiments.workshop import Workshop
 
 PLAN = replace(
@@ -174,3 +177,17 @@ def test_samples_are_disjoint_and_the_same_in_every_plan() -> None:
     assert not train & validation
     assert np.array_equal(samples.train[0][:100], fewer.train[0])
     assert np.array_equal(samples.test[1], fewer.test[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["figures12", "figures34", "tau"])
+def test_what_is_measured_can_be_of_colour_images(name: str, tmp_path: Path) -> None:
+    plan = replace(PLAN, nb_test=400, nb_measured=400, critic_steps=2)
+    rng = np.random.default_rng(0)
+    part = rng.random((400, 3, 32, 32), dtype=np.float32), np.arange(400) % 10
+    made = Workshop(plan, Samples(part, part, part, 10, 8 / 255), tmp_path)
+    module = import_module(f"experiments.{name}")
+    recipe = next(iter(module.recipes(0, "cifar10")))
+    found = module.measure(made, recipe, made._classifier(recipe))
+    assert found
+    json.dumps(plain(found), allow_nan=False)
