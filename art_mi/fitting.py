@@ -152,11 +152,11 @@ def _learns_features(critic: SumCritic) -> bool:
 
 
 def supported(blocks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Scores between which a ratio of densities is seen on so many pairs: the partition over and times half of them.
+    """Scores that claim ratios of densities of at most half the number of pairs, and at least its inverse.
 
-    Higher ones are cut off in the partition as well, so that no two samples hold half of it. A critic of a nearly
-    injective map, or one that starts at a singular Gaussian, claims ratios of e^100 and more; a single pair would then
-    decide what is read.
+    More is not seen on so many pairs: a ratio is to the partition, of which no two samples then hold more than half, as
+    scores above are cut off in it too. Critics of a nearly injective map, or that start at a nearly singular Gaussian,
+    claim ratios of e^100, and a single pair would decide what is read.
 
     :param blocks: Square score matrices of joint and independent pairs.
     :return: Lowest and highest such score.
