@@ -94,8 +94,9 @@ def _claims(record: Record) -> str:
 def _answer(relation: Relation, record: Record) -> str:
     if not current(record):
         return "measured by earlier code"
-    answer = "chosen here" if relation.chosen_on == record.data else HOLDS[relation.holds]
-    return answer if relation.holds is None or _seeds(record) > 1 else f"{answer}, 1 run"
+    if relation.chosen_on == record.data:
+        return "chosen here"
+    return HOLDS[relation.holds] + ("" if relation.holds is None or _seeds(record) > 1 else ", 1 run")
 
 
 def _section(record: Record) -> str:
