@@ -154,18 +154,6 @@ class JointCritic(Critic):
         return HEAD_SCALE * out
 
 
-def bend(scores: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Scores in an interval as they are, and logarithmic outside of it, from a tenth of the slope: gradients remain.
-
-    :param scores: Of any shape.
-    :param low: Lower end of the interval.
-    :param high: Upper end.
-    """
-    inside = torch.minimum(torch.maximum(scores, low), high)
-    beyond = scores - inside
-    return inside + 0.1 * beyond.sign() * beyond.abs().log1p()
-
-
 class SumCritic(Critic):
     """Weighted sum of critics that share their features.
 
@@ -216,7 +204,7 @@ class SumCritic(Critic):
         """See :class:`Critic`."""
         sides = zip(x_side.split(self._x_sizes, -1), z_side.split(self._z_sizes, -1), strict=True)
         parts = [term.scores(x_part, z_part) for term, (x_part, z_part) in zip(self._critics(), sides, strict=True)]
-        return self.factor * bend(self.weight * sum(parts[1:], parts[0]), self.low, self.high)
+        return self.factor * self.bend(self.weight * sum(parts[1:], parts[0]), self.low, self.high)
 
     def on_features(self) -> SumCritic:
         """The same critic, sharing all terms, for features that were computed once and kept."""
@@ -224,12 +212,24 @@ class SumCritic(Critic):
         critic.block_size, critic.train_block = self.block_size, self.train_block
         return critic
 
+    @staticmethod
+    def bend(scores: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Scores in an interval as they are, logarithmic outside of it from a tenth of the slope: gradients remain.
+
+        :param scores: Of any shape.
+        :param low: Lower end of the interval.
+        :param high: Upper end.
+        """
+        inside = torch.minimum(torch.maximum(scores, low), high)
+        beyond = scores - inside
+        return inside + 0.1 * beyond.sign() * beyond.abs().log1p()
+
     def release(self) -> None:
         """Neither bent nor scaled, to train on."""
         self.limit(-torch.inf, torch.inf)
 
     def limit(self, low: Tensor | float, high: Tensor | float, factor: Tensor | float = 1.0) -> None:
-        """Bend scores outside of an interval, see :func:`bend`, and scale what comes of it.
+        """Bend scores outside of an interval, see :meth:`bend`, and scale what comes of it.
 
         :param low: Score below which they are bent.
         :param high: Score above which they are.

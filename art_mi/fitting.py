@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from art_mi.bounds import donsker_varadhan, split_pairs
-from art_mi.critics import SumCritic, bend
+from art_mi.critics import SumCritic
 from art_mi.reading import block_scores, pooled, scores_by_block
 from art_mi.rules import POSITIVE, SEED, check, integer
 from art_mi.splits import Split
@@ -173,7 +173,7 @@ def supported(blocks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _bent(blocks: Sequence[Tensor]) -> list[Tensor]:
     low, high = supported(blocks)
-    return [bend(scores, low, high) for scores in blocks]
+    return [SumCritic.bend(scores, low, high) for scores in blocks]
 
 
 def _either_order(scores: Tensor) -> Tensor:

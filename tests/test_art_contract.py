@@ -488,9 +488,9 @@ def test_a_torchscript_model_larger_than_a_batch_measures_like_the_model_it_came
     compiled: Any, method: str
 ) -> None:
     scripted = measured(method, classifier(compiled(plain().eval())), batch_size=50)
-    original = measured(method, classifier(plain()))
+    original = measured(method, classifier(plain()), batch_size=50)  # of other batches attacks round otherwise
     assert scripted.normal.value == pytest.approx(original.normal.value, abs=1e-4)
-    assert scripted.worst_case.value == pytest.approx(original.worst_case.value, abs=0.01)
+    assert scripted.worst_case.value == pytest.approx(original.worst_case.value, abs=1e-4)
 
 
 @pytest.mark.parametrize("outer", [torch.no_grad, torch.enable_grad])

@@ -262,10 +262,10 @@ def test_no_fold_of_dependent_pairs_is_silenced_and_most_of_independent_ones_are
     correlation: float, silent: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A weak dependence is not significant on the select pairs of each fold, but is on those of all."""
-    weights: list[float] = []
+    factors: list[float] = []
 
     def read(critic: SumCritic, *args: Any, **kwargs: Any) -> BoundReading:
-        weights.append(float(critic.weight))
+        factors.append(float(critic.factor))
         return read_bound(critic, *args, **kwargs)
 
     monkeypatch.setattr("art_mi.estimation.read_bound", read)
@@ -273,9 +273,9 @@ def test_no_fold_of_dependent_pairs_is_silenced_and_most_of_independent_ones_are
         x, noise = np.random.default_rng(seed).standard_normal((2, 1000))
         z = correlation * x + math.sqrt(1 - correlation**2) * noise
         estimate = estimate_mutual_information(x, z, max_steps=4, nb_bootstrap=100, random_state=seed)
-        if not any(weights[-4:]):
+        if not any(factors[-4:]):
             assert estimate.value == pytest.approx(0.0, abs=1e-9)
-    assert silent[0] <= weights.count(0.0) <= silent[1]
+    assert silent[0] <= factors.count(0.0) <= silent[1]
 
 
 @pytest.mark.parametrize(
