@@ -44,8 +44,8 @@ def fit_critic(
 
     Adam with a short warm-up and cosine decay; what is validated and kept is the moving average of the weights.
     Worst-case alternation is the same loop with `perturb`. Scores of a :class:`~art_mi.critics.SumCritic` are bent
-    where they claim more than the select split shows, see :func:`supported`, and in the end scaled by the factor in
-    [0, 1] that is best on that split. Whether it then reads more than noise is left to the caller.
+    where they claim more than the pairs of the select split show, and in the end scaled by the factor in [0, 1] that
+    is best on that split. Whether it then reads more than noise is left to the caller.
 
     | Paper link: https://arxiv.org/abs/2002.11798 (section 4)
 
