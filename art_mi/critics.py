@@ -165,8 +165,8 @@ class SumCritic(Critic):
     :param weight: Factor of the sum; 1 over the number of terms makes it a mean.
     """
 
-    low: Tensor
-    high: Tensor
+    low: Tensor | None
+    high: Tensor | None
     factor: Tensor
 
     def __init__(
@@ -179,8 +179,9 @@ class SumCritic(Critic):
         self.x_features, self.z_features = x_features, z_features
         self.terms = nn.ModuleList(terms)
         self.weight = weight
-        for name, value in (("low", -torch.inf), ("high", torch.inf), ("factor", 1.0)):
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+        self.register_buffer("low", None)
+        self.register_buffer("high", None)
+        self.register_buffer("factor", torch.tensor(1.0, dtype=torch.float32))
         self.block_size = min(term.block_size for term in terms)
         self.train_block = min(term.train_block for term in terms)
         self._x_sizes: list[int] = []
@@ -204,7 +205,10 @@ class SumCritic(Critic):
         """See :class:`Critic`."""
         sides = zip(x_side.split(self._x_sizes, -1), z_side.split(self._z_sizes, -1), strict=True)
         parts = [term.scores(x_part, z_part) for term, (x_part, z_part) in zip(self._critics(), sides, strict=True)]
-        return self.factor * self.bend(self.weight * sum(parts[1:], parts[0]), self.low, self.high)
+        total = sum(parts[1:], parts[0])
+        if self.low is None or self.high is None:
+            return self.factor * self.weight * total
+        return self.factor * self.bend(self.weight * total, self.low, self.high)
 
     def on_features(self) -> SumCritic:
         """The same critic, sharing all terms, for features that were computed once and kept."""
@@ -226,7 +230,8 @@ class SumCritic(Critic):
 
     def release(self) -> None:
         """Neither bent nor scaled, to train on."""
-        self.limit(-torch.inf, torch.inf)
+        self.low = self.high = None
+        self.factor.fill_(1.0)
 
     def limit(self, low: Tensor | float, high: Tensor | float, factor: Tensor | float = 1.0) -> None:
         """Bend scores outside of an interval, see :meth:`bend`, and scale what comes of it.
@@ -235,8 +240,7 @@ class SumCritic(Critic):
         :param high: Score above which they are.
         :param factor: What all of them are multiplied by then.
         """
-        self.low.fill_(low)
-        self.high.fill_(high)
+        self.low, self.high = (torch.as_tensor(limit).to(self.factor) for limit in (low, high))
         self.factor.fill_(factor)
 
     def _critics(self) -> list[Critic]:

@@ -87,7 +87,7 @@ def fit_critic(
 
     def validate() -> float:
         blocks = scores_by_block(critic, *pairs(select))
-        return pooled(_bent(blocks) if isinstance(critic, SumCritic) else blocks)[0]
+        return pooled(_bent(blocks, *supported(blocks)) if isinstance(critic, SumCritic) else blocks)[0]
 
     whole.eval()
     parameters = [p for p in critic.parameters() if p.requires_grad]
@@ -126,7 +126,8 @@ def fit_critic(
     optimizer.zero_grad()
     if isinstance(whole, SumCritic):
         blocks = scores_by_block(critic, *pairs(select))
-        whole.limit(*supported(blocks), _best_factor(_bent(blocks)))
+        limits = supported(blocks)
+        whole.limit(*limits, _best_factor(_bent(blocks, *limits)))
     return whole
 
 
@@ -171,8 +172,7 @@ def supported(blocks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return low - log_half, low + log_half
 
 
-def _bent(blocks: Sequence[Tensor]) -> list[Tensor]:
-    low, high = supported(blocks)
+def _bent(blocks: Sequence[Tensor], low: Tensor, high: Tensor) -> list[Tensor]:
     return [SumCritic.bend(scores, low, high) for scores in blocks]
 
 

@@ -488,9 +488,12 @@ def test_a_torchscript_model_larger_than_a_batch_measures_like_the_model_it_came
     compiled: Any, method: str
 ) -> None:
     scripted = measured(method, classifier(compiled(plain().eval())), batch_size=50)
-    original = measured(method, classifier(plain()), batch_size=50)  # of other batches attacks round otherwise
-    assert scripted.normal.value == pytest.approx(original.normal.value, abs=1e-4)
-    assert scripted.worst_case.value == pytest.approx(original.worst_case.value, abs=1e-4)
+    same_batches, whole = measured(method, classifier(plain()), batch_size=50), measured(method, classifier(plain()))
+    assert scripted.normal.value == pytest.approx(same_batches.normal.value, abs=1e-4)
+    assert scripted.worst_case.value == pytest.approx(same_batches.worst_case.value, abs=1e-4)
+    assert scripted.normal.value == pytest.approx(whole.normal.value, abs=1e-4)
+    if method != "critic":  # trained on what an attack found, it grows the rounding of other batches
+        assert scripted.worst_case.value == pytest.approx(whole.worst_case.value, abs=0.01)
 
 
 @pytest.mark.parametrize("outer", [torch.no_grad, torch.enable_grad])
