@@ -196,7 +196,7 @@ def _landed(name: str, reading: str, encoders: Rows) -> Relation:
     elif len(set(off)) > 1:
         said = "runs differ"
     held = [sum(abs(record["vulnerability"] - tau) <= NEAR for record in row["history"]) for row in encoders]
-    way = f"; in {_mean(held)} of {len(encoders[0]['history'])} epochs it was" if reading == "in training" else ""
+    way = f"; in {fmean(held):.3g} of {len(encoders[0]['history'])} epochs it was" if reading == "in training" else ""
     return Relation(
         f"{name}: the vulnerability read {reading} is within {NEAR} nats of tau",
         f"{_mean(reads)}, beta {ended:.2f}{f', {said}' if said else ''}{way}",
