@@ -31,14 +31,18 @@ class Correlation:
     nb_models: int
 
     def at_least(self, goal: float) -> bool | None:
-        """Whether it reaches a goal; None where its interval has values on both sides."""
+        """Whether it reaches a goal; None where its interval has values on both sides, or is of too few models."""
         low, high = self.interval
-        return True if low >= goal else False if high < goal else None
+        return None if self.of_few else True if low >= goal else False if high < goal else None
+
+    @property
+    def of_few(self) -> bool:
+        """Whether the models are so few that the interval says nothing."""
+        return self.nb_models < FEWEST
 
     def __str__(self) -> str:
         low, high = self.interval
-        of_few = self.nb_models < FEWEST
-        return f"{self.rho:.2f} ({self.nb_models})" if of_few else f"{self.rho:.2f} [{low:.2f}, {high:.2f}]"
+        return f"{self.rho:.2f} ({self.nb_models})" if self.of_few else f"{self.rho:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def correlation(

@@ -132,6 +132,17 @@ def test_correlations_within_groups_know_nothing_of_differences_between_them() -
     assert correlation([0, 1, 0, 1], [5, 5, 5, 5], ["a", "a", "b", "b"]) is None
 
 
+@pytest.mark.parametrize(("nb_models", "reached", "missed"), [(9, None, None), (10, True, False)])
+def test_a_correlation_over_few_models_reaches_no_goal_and_misses_none(
+    nb_models: int, reached: bool | None, missed: bool | None
+) -> None:
+    ranks = list(range(nb_models))
+    rising, falling = correlation(ranks, ranks), correlation(ranks, ranks[::-1])
+    assert rising is not None
+    assert falling is not None
+    assert (rising.at_least(0.9), falling.at_least(0.9)) == (reached, missed)
+
+
 def test_the_least_lead_is_where_curves_overlap() -> None:
     """Ours falls from 50 at 80 to 40 at 90, theirs from 46 at 85 to 36 at 95: 45 - 46 at 85, 40 - 41 at 90."""
     ours = [("a", [row(0.8, 0.5)]), ("b", [row(0.9, 0.4)])]
