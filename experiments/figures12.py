@@ -17,7 +17,7 @@ from art_mi import WorstCaseMIEstimator, adversarial_accuracy_upper_bound
 from art_mi.evaluation import evaluate_robustness
 from art_mi.report.plots.canvas import MODELS, finish, new_axes
 from art_mi.results import RepresentationVulnerability
-from experiments.correlation import Correlation, correlation, reliability
+from experiments.correlation import FEWEST, Correlation, correlation, reliability
 from experiments.curves import whole
 from experiments.dale import STILL, constraint
 from experiments.decisions import decision_information, divided_vulnerability
@@ -202,7 +202,9 @@ HEADLINE = ("models", "estimate", *(f"rho of {what}" for what in EXPECTED))
 
 
 def headline(rows: Rows) -> Iterator[list[str]]:
-    """Rank correlations over all models, by the estimate named beforehand and by the default."""
+    """Rank correlations over all models, by the estimate named beforehand and by the default; none of few models."""
+    if len(rows) < FEWEST:
+        return
     table = _table(rows)
     for estimate in (EQUAL.format("logits"), DEFAULT):
         found = [_rho(table[estimate], what) for what in EXPECTED]
