@@ -38,7 +38,7 @@ AGREEMENT = """## What agreed with the papers and what did not
 
 On one machine without a GPU: narrow networks, a part of the images, few epochs. A claim that failed here may hold at
 full size, and the other way round. The numbers behind each answer are in the section of its experiment; `1 run` are
-answers from a single training run of each model."""
+answers from a single training run of each model, `so far` those of an experiment that is still to be finished."""
 HOLDS = {True: "yes", False: "**no**", None: "undecided"}
 
 
@@ -96,7 +96,10 @@ def _answer(relation: Relation, record: Record) -> str:
         return "measured by earlier code"
     if relation.chosen_on == record.data:
         return "chosen here"
-    return HOLDS[relation.holds] + ("" if relation.holds is None or _seeds(record) > 1 else ", 1 run")
+    if relation.holds is None:
+        return HOLDS[None]
+    limits = ["1 run"] * (_seeds(record) == 1) + ["so far"] * (_missing(record) > 0)
+    return ", ".join([HOLDS[relation.holds], *limits])
 
 
 def _section(record: Record) -> str:

@@ -492,7 +492,10 @@ def test_a_torchscript_model_larger_than_a_batch_measures_like_the_model_it_came
     assert scripted.normal.value == pytest.approx(same_batches.normal.value, abs=1e-4)
     assert scripted.worst_case.value == pytest.approx(same_batches.worst_case.value, abs=1e-4)
     assert scripted.normal.value == pytest.approx(whole.normal.value, abs=1e-4)
-    if method != "critic":  # trained on what an attack found, it grows the rounding of other batches
+    if method == "critic":  # trained on what its attack found, it grows what other batches change
+        low, high = whole.worst_case.confidence_interval
+        assert low <= scripted.worst_case.value <= high
+    else:
         assert scripted.worst_case.value == pytest.approx(whole.worst_case.value, abs=0.01)
 
 

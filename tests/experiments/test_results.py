@@ -363,6 +363,7 @@ def test_rows_of_earlier_code_answer_nothing() -> None:
         text = page([record])
         assert ("Measured by earlier code: the command would begin anew." in text) != known
         assert ("| measured by earlier code |" in text) != known
+        assert (", 1 run, so far |" in text) == known, "of a part of its models"
         assert ("| MIMAE" in readme(README.read_text(encoding="utf-8"), [record])) == known
 
 
