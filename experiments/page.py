@@ -98,7 +98,7 @@ def _answer(relation: Relation, record: Record) -> str:
         return "chosen here"
     if relation.holds is None:
         return HOLDS[None]
-    limits = ["1 run"] * (_seeds(record) == 1) + ["so far"] * (_missing(record) > 0)
+    limits = ["1 run"] * (_seeds(record) == 1) + ["so far"] * (missing(record) > 0)
     return ", ".join([HOLDS[relation.holds], *limits])
 
 
@@ -128,7 +128,7 @@ def _made(record: Record) -> str:
     """Command, sizes, machine, versions and dates."""
     plan = record.plan
     asked = "--quick" if plan["name"] == "quick" else f"--data {record.data} --plan {plan['name']}"
-    asked += "" if _missing(record) or _seeds(record) == plan["nb_seeds"] else f" --seeds {_seeds(record)}"
+    asked += "" if missing(record) or _seeds(record) == plan["nb_seeds"] else f" --seeds {_seeds(record)}"
     eps = load("digits").eps if record.data == "digits" else SOURCES[record.data].eps
     sizes = (
         f"{record.data}, l_inf radius {eps:.3g}: {plan['nb_train']:,} training and {plan['nb_validation']:,} held-out "
@@ -161,8 +161,11 @@ def _seeds(record: Record) -> int:
     return len({row["seed"] for row in record.rows})
 
 
-def _missing(record: Record) -> int:
-    """Rows that the last call was still to make, or that its recipes ask for by now."""
+def missing(record: Record) -> int:
+    """Rows that the last call was still to make, or that its recipes ask for by now.
+
+    :param record: One experiment on one data set.
+    """
     known = {key(row["setting"], row["seed"]) for row in record.rows}
     return max(record.missing, len(_asked(record) - known))
 
@@ -174,7 +177,7 @@ def current(record: Record) -> bool:
 
 def _open(record: Record) -> str:
     """What is missing, what the command would no longer make so, and what failed."""
-    said = [f"**{_missing(record)} training runs are still to come.**"] if _missing(record) else []
+    said = [f"**{missing(record)} training runs are still to come.**"] if missing(record) else []
     if not current(record):
         said.append("**Measured by earlier code: the command would begin anew.**")
     if outdated := _outdated(record):

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from experiments.page import counted, current
+from experiments.page import counted, current, missing
 from experiments.record import Record
 from experiments.tables import markdown_table
 
@@ -31,7 +31,7 @@ def _tables(records: list[Record]) -> Iterator[str]:
     for name in SHOWN:
         module = importlib.import_module(f"experiments.{name}")
         lines = [
-            [record.data, *line]
+            [f"{record.data}, so far" if missing(record) else record.data, *line]
             for record in records
             if record.experiment == name and current(record)
             for line in module.headline(counted(record))

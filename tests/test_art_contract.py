@@ -492,11 +492,8 @@ def test_a_torchscript_model_larger_than_a_batch_measures_like_the_model_it_came
     assert scripted.normal.value == pytest.approx(same_batches.normal.value, abs=1e-4)
     assert scripted.worst_case.value == pytest.approx(same_batches.worst_case.value, abs=1e-4)
     assert scripted.normal.value == pytest.approx(whole.normal.value, abs=1e-4)
-    if method == "critic":  # trained on what its attack found, it grows rounding: 1e-7 in the outputs changes as much
-        low, high = whole.worst_case.confidence_interval
-        assert low <= scripted.worst_case.value <= high
-    else:
-        assert scripted.worst_case.value == pytest.approx(whole.worst_case.value, abs=0.01)
+    rounding = 0.05 if method == "critic" else 0.01  # a critic grows it: 1e-7 in the outputs changes 0.02
+    assert scripted.worst_case.value == pytest.approx(whole.worst_case.value, abs=rounding)
 
 
 @pytest.mark.parametrize("outer", [torch.no_grad, torch.enable_grad])
