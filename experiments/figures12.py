@@ -228,6 +228,16 @@ def figures(rows: Rows) -> dict[str, Figure]:
 
 
 Models = dict[str, dict[str, Any]]  # what was read, by model
+METHODS: dict[str, dict[str, Any]] = {  # Okabe and Ito's colours; hollow where a method is milder than its namesake
+    "standard": {"color": "#000000"},
+    "Madry": {"color": "#D55E00"},
+    "Madry, half the radius": {"color": "#D55E00", "fillstyle": "none"},
+    "TRADES": {"color": "#E69F00"},
+    "MIMAE": {"color": "#009E73"},
+    "DALE": {"color": "#56B4E9"},
+    "worst-case MI, robust head": {"color": "#CC79A7"},
+    "worst-case MI, standard head": {"color": "#CC79A7", "fillstyle": "none"},
+}
 
 
 def _table(rows: Rows) -> dict[str, Models]:
@@ -319,20 +329,21 @@ def relations(rows: Rows) -> Iterator[Relation]:
 
 
 def _scatter(models: Models, estimate: str, what: str) -> Figure:
-    """A claim as a picture: a marker a network, a word a method."""
+    """A claim as a picture: a marker a network, a colour a method."""
     x, y = EXPECTED[what]
-    axes = new_axes(4.0)
-    for name, (colour, marker) in zip(NETWORKS, MODELS, strict=False):
-        shown = [read for read in models.values() if read["network"] == name]
-        for number, read in enumerate(shown):
-            point = read[x], read[f"{y}, AutoAttack"]
-            label = name if number == 0 else None
-            axes.plot(*point, color=colour, marker=marker, linestyle="none", label=label)
-            axes.annotate(read["method"], point, textcoords="offset points", xytext=(4, 2), fontsize=5, alpha=0.8)
+    axes = new_axes(4.4)
+    markers = {name: marker for name, (_, marker) in zip(NETWORKS, MODELS, strict=True)}
+    for read in models.values():
+        mark = {"marker": markers[read["network"]], **METHODS[read["method"]]}
+        axes.plot(read[x], read[f"{y}, AutoAttack"], linestyle="none", alpha=0.8, **mark)
+    for name, marker in markers.items():
+        axes.plot([], [], color="#808080", marker=marker, linestyle="none", label=name)
+    for name, style in METHODS.items():
+        axes.plot([], [], marker="o", linestyle="none", label=name, **style)
     unit = {"vulnerability": "representation vulnerability (nats)", "worst case": "worst-case information (nats)"}
     axes.set_xlabel(f"{unit[x]}\n{estimate}; rho {_rho(models, what)}")
     axes.set_ylabel("adversarial gap (points)" if y == "gap" else "accuracy under AutoAttack (%)")
-    return whole(finish(axes, "y", ncols=3))
+    return whole(finish(axes, "y", ncols=2))
 
 
 def _under_ceilings(rows: Rows) -> Figure:
