@@ -81,16 +81,42 @@ def _spearman(parts: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]) 
     return found
 
 
-def reliability(rows: Rows, quantity: str, *, random_state: int = 0) -> float:
+def lead(
+    x: Sequence[float], rival: Sequence[float], y: Sequence[float], *, random_state: int = 0
+) -> tuple[float, float, float] | None:
+    """By how much x orders y better than a rival does: the difference of rhos, and its central 95 %.
+
+    :param x: One value a model.
+    :param rival: The same.
+    :param y: The same.
+    :param random_state: Seed of the resampling of models.
+    :return: None of fewer than ten models, or where one does not vary.
+    """
+    values = np.array([x, rival, y], dtype=float)
+    nb_models = values.shape[1]
+    drawn = np.random.default_rng(random_state).integers(nb_models, size=(RESAMPLES, nb_models))
+    with np.errstate(invalid="ignore"):
+        ours, theirs = (
+            np.append(_spearman([(one, values[2])]), _spearman([(one[drawn], values[2][drawn])])) for one in values[:2]
+        )
+        difference = ours - theirs
+    if nb_models < FEWEST or np.isnan(difference[0]):
+        return None
+    low, high = np.nanquantile(difference[1:], (0.025, 0.975))
+    return float(difference[0]), float(low), float(high)
+
+
+def reliability(rows: Rows, quantity: str, less: str | None = None, *, random_state: int = 0) -> float:
     """Correlation to be expected of two rankings of models, each by accuracy on as many images as there are.
 
     From rankings on both halves of the images, on average over splits, by the formula of Spearman and Brown.
 
     :param rows: One a model, measured on the same images.
     :param quantity: The accuracy.
+    :param less: One that is taken from it, on the same images.
     :param random_state: Seed of the splits.
     """
-    answers = np.array([correct(row, quantity) for row in rows])
+    answers = np.array([correct(row, quantity) - (0 if less is None else correct(row, less)) for row in rows])
     rng, found = np.random.default_rng(random_state), []
     for _ in range(SPLITS):
         one, other = np.array_split(rng.permutation(answers.shape[1]), 2)
