@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
+from scipy.stats import norm, t
 
 from art_mi.report.plots.canvas import MODELS, finish, new_axes
-from experiments.tables import Rows, accuracy, correct, interval, mean
+from experiments.tables import Rows, accuracy, correct, interval, mean, validated
 
 RESAMPLES = 2000
 
@@ -39,6 +40,11 @@ def trade_off(curves: Mapping[str, Curve]) -> Figure:
     axes.set_xlabel("clean accuracy (%)")
     axes.set_ylabel("accuracy under AutoAttack (%)")
     return whole(finish(axes, "y", ncols=2))
+
+
+def chosen(curve: Curve) -> tuple[str, Rows]:
+    """The setting of highest accuracy on held-out images."""
+    return max(curve, key=lambda setting: validated(setting[1]))
 
 
 def whole(axes: Axes) -> Figure:
@@ -82,7 +88,8 @@ def least_lead(ours: Curve, theirs: Curve, *, random_state: int = 0) -> Lead | N
 
     The least of several differences errs low, and that of resampled ones once more. So the interval is of all of them
     at once: a band about the measured differences, as wide as images, and training runs where there are several, drawn
-    again for both accuracies of all settings leave them in 95 %.
+    again for both accuracies of all settings leave them in 95 %. Of n runs n - 1 are drawn, which gives their mean its
+    variance (Rao and Wu 1988), and the band is wider as Student's quantile is than the normal one.
 
     :param ours: Settings of one method.
     :param theirs: Of another, on the same images; runs of the same seed are taken together.
@@ -110,10 +117,18 @@ def least_lead(ours: Curve, theirs: Curve, *, random_state: int = 0) -> Lead | N
         return None
     knots = np.unique(np.clip(x, low, high))
     lead = _lead(x, y, len(ours), knots)
-    again = ((_drawn(rng, nb_runs), _drawn(rng, nb_images)) for _ in range(RESAMPLES))
-    moved = np.array([_lead(*means(*counts), len(ours), knots) for counts in again if counts[1][:nb_few].any()]) - lead
+
+    def drawn_again(draw_images: bool) -> Values:
+        every, counts = np.ones(nb_images), (_drawn(rng, nb_runs, max(nb_runs - 1, 1)) for _ in range(RESAMPLES))
+        again = ((runs, _drawn(rng, nb_images, nb_images) if draw_images else every) for runs in counts)
+        return np.array([_lead(*means(*drawn), len(ours), knots) for drawn in again if drawn[1][:nb_few].any()]) - lead
+
+    moved = drawn_again(True)
     spread = np.maximum(moved.std(0), 1e-9)
     band = np.quantile(np.abs(moved / spread).max(1), 0.95) * spread
+    if nb_runs > 1:  # degrees of freedom by Satterthwaite, of runs where their share of the variance is largest
+        freedom = (nb_runs - 1) / max(((drawn_again(False).std(0) / spread) ** 4).max(), 1e-9)
+        band *= t.ppf(0.975, freedom) / norm.ppf(0.975)
     average = trapezoid(lead, knots) / (high - low) if high > low else lead[0]
     interval = float((lead - band).min()), float((lead + band).min())
     return Lead(float(lead.min()), interval, float(average), (float(low), float(high)))
@@ -126,6 +141,6 @@ def _lead(x: Values, y: Values, nb_ours: int, knots: Values) -> Values:
     return ours - theirs
 
 
-def _drawn(rng: np.random.Generator, nb: int) -> Values:
+def _drawn(rng: np.random.Generator, nb: int, times: int) -> Values:
     """How often each of so many is drawn, with replacement."""
-    return rng.multinomial(nb, np.full(nb, 1 / nb)).astype(float)
+    return rng.multinomial(times, np.full(nb, 1 / nb)).astype(float)

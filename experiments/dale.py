@@ -20,6 +20,7 @@ from experiments.tables import (
     Row,
     Rows,
     accuracy_table,
+    agreed,
     contrast,
     grouped,
     markdown_table,
@@ -41,14 +42,12 @@ class Constraint:
     drives it to where so short a run does not bring it back from.
 
     :param kl: Margins with the KL loss, about the clean losses that TRADES ends with at `BETAS`.
-    :param cross_entropy: With cross-entropy, some of them below what Madry's training ends with.
-    :param mimae: With MIMAE's loss.
+    :param cross_entropy: With cross-entropy, also under MIMAE's loss; some below what Madry's training ends with.
     :param dual: Step size of the dual variable, and epochs before it moves.
     """
 
     kl: Sequence[float]
     cross_entropy: Sequence[float]
-    mimae: Sequence[float]
     dual: Mapping[str, Any]
 
     @property
@@ -58,16 +57,16 @@ class Constraint:
 
 
 FASHION = (0.4, 0.45, 0.35, 0.5, 0.3)
-ELSEWHERE = Constraint(FASHION, FASHION, FASHION[:3], {"dual_lr": 0.03, "dual_warmup": 2})
+ELSEWHERE = Constraint(FASHION, FASHION, {"dual_lr": 0.03, "dual_warmup": 2})
 CONSTRAINTS = {  # an epoch of digits has 9 steps, one of the others 157 and more
     "digits": Constraint(
-        (0.3, 0.5, 0.2, 0.7, 0.12), (0.12, 0.14, 0.1, 0.08, 0.06), (0.2, 0.12, 0.3), {"dual_lr": 0.1, "dual_warmup": 8}
+        (0.3, 0.5, 0.2, 0.7, 0.12), (0.12, 0.2, 0.3, 0.14, 0.1, 0.08, 0.06), {"dual_lr": 0.1, "dual_warmup": 8}
     )
 }
 
 
 def constraint(data: str) -> Constraint:
-    """Margins for a data set.
+    """Margins for a data set; where clean losses were not looked at yet, those of Fashion-MNIST as a beginning.
 
     :param data: Its name.
     """
@@ -91,11 +90,12 @@ def recipes(seed: int, data: str) -> Iterator[Recipe]:
     yield Recipe("Madry", seed=seed)
     for beta in BETAS:
         yield Recipe("TRADES", seed=seed, options={"beta": beta})
-    for kl, cross_entropy in zip(margins.kl, margins.cross_entropy, strict=True):
+    for rho in margins.kl:
         yield Recipe(
-            "DALE", seed=seed, options={"rho": kl, **KL, **margins.dale}, sampling={"potential": "kl", **STILL}
+            "DALE", seed=seed, options={"rho": rho, **KL, **margins.dale}, sampling={"potential": "kl", **STILL}
         )
-        yield Recipe("DALE", seed=seed, options={"rho": cross_entropy, **margins.dale}, sampling=STILL)
+    for rho in margins.cross_entropy:
+        yield Recipe("DALE", seed=seed, options={"rho": rho, **margins.dale}, sampling=STILL)
     for sampling in NOISES.values():
         yield Recipe("DALE", seed=seed, options={"rho": margins.cross_entropy[0], **margins.dale}, sampling=sampling)
 
@@ -164,7 +164,7 @@ def relations(rows: Rows) -> Iterator[Relation]:
             yield Relation(
                 f"noise buys robustness at equal steps, and costs no clean accuracy: {name}",
                 f"{gain} points under AutoAttack, clean {clean}",
-                False if False in (gain.positive, clean.positive) else gain.positive,
+                agreed(gain.positive, clean.not_worse),
             )
 
 

@@ -18,6 +18,7 @@ from art_mi.results.robustness import wilson_interval
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 QUANTITIES = ("clean", "PGD-20", "AutoAttack")
+UNNOTICED = 1.0  # points by which "not worse" may be worse
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Contrast:
         """Whether it is at least 0; None where its error does not say."""
         return None if abs(self.value) <= self.reach * self.error else self.value > 0
 
+    @property
+    def not_worse(self) -> bool | None:
+        """Whether it is below 0 by :data:`UNNOTICED` at most; None where its error does not say so, nor that it is."""
+        return True if self.value - self.reach * self.error >= -UNNOTICED else False if self.positive is False else None
+
     def __str__(self) -> str:
         return f"{self.value:+.1f} ± {self.error:.1f}"
 
@@ -73,6 +79,11 @@ def contrast(parts: Iterable[tuple[float, Rows]], quantity: str, constant: float
     both = sum(variance for variance, _ in variances)
     freedom = both**2 / max(sum(variance**2 / freedom for variance, freedom in variances), 1e-300)  # Satterthwaite's
     return Contrast(100 * float(runs.mean()) + constant, 100 * math.sqrt(both), max(2.0, float(t.ppf(0.975, freedom))))
+
+
+def agreed(*answers: bool | None) -> bool | None:
+    """Whether all hold: False where one does not, None where one is undecided."""
+    return False if False in answers else None if None in answers else True
 
 
 def correct(row: Row, quantity: str) -> NDArray[np.float64]:
