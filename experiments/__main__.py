@@ -12,6 +12,7 @@ from typing import Literal
 from jsonargparse import auto_cli
 from tqdm.auto import tqdm
 
+from art_mi.datasets import load
 from experiments import EXPERIMENTS
 from experiments.page import PAGE, draw, kept, page
 from experiments.plan import PLANS
@@ -24,7 +25,7 @@ Data = Literal["digits", "mnist", "fashion-mnist", "svhn", "cifar10"]
 
 def main(
     name: str,
-    data: Data = "fashion-mnist",
+    data: Data | None = None,
     data_dir: Path = Path("data"),
     download: bool = False,
     quick: bool = False,
@@ -42,11 +43,11 @@ def main(
 
     Args:
         name: Which one, or `page` to draw the docs' page from the results there are.
-        data: Data set.
+        data: Data set, by default Fashion-MNIST.
         data_dir: Folder of torchvision's files.
         download: Let torchvision download them where they are missing.
         quick: The smallest sizes on scikit-learn's digits: minutes, for figures12 most of an hour.
-        plan: Sizes: narrow networks on a part of the images for a CPU, or the published ones for a GPU.
+        plan: Sizes: narrow networks on a part of the images for a CPU, or published ones on all of them for a GPU.
         seeds: Training runs of each row, in place of the plan's.
         device: Where to compute.
         workers: Processes, each with its share of the cores.
@@ -58,8 +59,14 @@ def main(
     if name not in EXPERIMENTS:
         raise SystemExit(f"`name` must be one of {', '.join(EXPERIMENTS)}, or 'page', got {name!r}.")
     if quick:
+        if data not in (None, "digits"):
+            raise SystemExit(f"`data` must be digits with `quick`, or left out, got {data!r}.")
         data, plan = "digits", "quick"
-    chosen = PLANS[plan]
+    data = data or "fashion-mnist"
+    try:
+        chosen = PLANS[plan].within(load(data, data_dir, download=download))
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from None
     module = importlib.import_module(f"experiments.{name}")
     recipes = [recipe for seed in range(seeds or chosen.nb_seeds) for recipe in module.recipes(seed, data)]
     opened = partial(workshop, chosen, data, data_dir, download, runs / data, device)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from art.estimators.classification import PyTorchClassifier
 from matplotlib.figure import Figure
+from scipy.stats import t
 
 from art_mi.metrics import feature_profile
 from art_mi.report.plots import feature_histogram, saliency_grid
@@ -86,11 +87,12 @@ def relations(rows: Rows) -> Iterator[Relation]:
     for name, other in (("Madry", "standard"), ("MIMAE", "standard"), ("worst case encoder", "normal encoder")):
         if {other, name} <= found.keys():
             (ours, error), (theirs, their_error) = _lost_share(found[name]), _lost_share(found[other])
-            apart = math.hypot(error, their_error)
+            apart, least = math.hypot(error, their_error), min(len(found[name]), len(found[other]))
+            reach = float(t.ppf(0.975, 2 * (least - 1))) if least > 1 else 2.0
             yield Relation(
                 f"the second layer's units lose a smaller share of their information: {name} than {other}",
                 f"{ours:.2f} against {theirs:.2f}, the difference ± {apart:.2f} over units and runs",
-                None if abs(ours - theirs) <= 2 * apart else ours < theirs,
+                None if abs(ours - theirs) <= reach * apart else ours < theirs,
             )
 
 

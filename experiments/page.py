@@ -11,7 +11,7 @@ import matplotlib as mpl
 
 from art_mi.datasets import SOURCES, load
 from experiments import EXPERIMENTS
-from experiments.plan import PLANS
+from experiments.plan import Plan
 from experiments.record import RESULTS, Record, key, made_from
 from experiments.tables import Relation, markdown_table, named
 
@@ -140,7 +140,9 @@ def _made(record: Record) -> str:
     machines = sorted({", ".join(f"{value} {key}" for key, value in by["machine"].items()) for by in made})
     versions = sorted({", ".join(f"{name} {version}" for name, version in by["versions"].items()) for by in made})
     dates, commits = (sorted({by[part] for by in made if part in by}) for part in ("date", "commit"))
+    kept = sum("commit" in by for by in made)
     at = f" at commits {', '.join(commits)}" if commits else ""
+    at += f" ({kept} of {len(made)} readings; of the others it was not kept)" if 0 < kept < len(made) else ""
     measured = (
         f"Measured on {', '.join(dates)} on {'; '.join(machines)}{at}, with {'; '.join(versions)}." if made else ""
     )
@@ -192,7 +194,7 @@ def _outdated(record: Record) -> int:
 
 
 def _asked(record: Record) -> set[str]:
-    plan, seeds = PLANS[record.plan["name"]], {row["seed"] for row in record.rows}
+    plan, seeds = Plan(**record.plan), {row["seed"] for row in record.rows}
     return {key(recipe.setting(plan), seed) for seed in seeds for recipe in _module(record).recipes(seed, record.data)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Plan:
     :param lr: Largest learning rate of Adam, reached after three tenths of the steps (one cycle).
     :param critic_lr: Learning rate of the critic of encoders that are trained without labels.
     :param critic_width: Channels of the critic of encoders that are trained without labels.
-    :param nb_measured: Test images on which information is measured.
+    :param nb_measured: Test images on which the figures measure information; `tau` does on all.
     :param critic_steps: Training steps of the critics that measure it.
     :param usual: Network of experiments that name none.
     :param sizes: Of networks by name, in place of the published ones.
@@ -54,6 +54,22 @@ class Plan:
     critic_steps: int = 200
     usual: str = "small CNN"
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def within(self, data: ImageData) -> Plan:
+        """The same for a data set that may have fewer images.
+
+        :param data: The data set.
+        :raises ValueError: If more images would be held out than are left for training.
+        """
+        nb_train = min(self.nb_train, len(data.x_train) - self.nb_validation)
+        if nb_train < self.nb_validation:
+            raise ValueError(
+                f"`plan` must leave more training images than it holds out, got {self.nb_validation:,} to hold out of "
+                f"{len(data.x_train):,} by {self.name!r}."
+            )
+        nb_test = min(self.nb_test, len(data.x_test))
+        few = {name: min(getattr(self, name), nb_test) for name in ("nb_auto_attack", "nb_measured")}
+        return replace(self, nb_train=nb_train, nb_test=nb_test, **few)
 
     def training(self, network: str, *, on_encoder: bool) -> dict[str, Any]:
         """What a trained model depends on.

@@ -83,6 +83,9 @@ class Workshop:
 
     def _trained(self, recipe: Recipe, checkpoint: str) -> tuple[PyTorchClassifier, list[dict[str, Any]]]:
         plan, folder = self.plan, self._folder(recipe)
+        finished = Finished(folder, "made by")
+        if finished.get("made by") is None:
+            finished.put("made by", made_by(self.device))
         classifier = self._classifier(recipe)
         trainer = self._trainer(recipe, classifier)
         nb_epochs = plan.nb_epochs if recipe.encoder is None else plan.head_epochs
@@ -151,11 +154,8 @@ class Workshop:
         return LangevinMonteCarlo(classifier, **{**common, **recipe.sampling}, verbose=False)
 
     def _course(self, recipe: Recipe, classifier: PyTorchClassifier, history: list[dict[str, Any]]) -> dict[str, Any]:
-        finished = Finished(self._folder(recipe), "made by")
-        if finished.get("made by") is None:
-            finished.put("made by", made_by(self.device))
         return {
-            "made_by": finished.get("made by"),
+            "made_by": Finished(self._folder(recipe), "made by").get("made by"),
             "nb_parameters": sum(parameter.numel() for parameter in classifier.model.parameters()),
             "seconds_per_epoch": float(np.median([record["seconds"] for record in history])),
             "history": history,

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from art_mi.datasets import load
 from experiments import EXPERIMENTS, dale, figures12, mimae, table1
 from experiments.__main__ import main
 from experiments.correlation import correlation, reliability
 from experiments.curves import least_lead
 from experiments.page import FIGURES, PAGE, kept, page
-from experiments.plan import PLANS
+from experiments.plan import PLANS, Samples
 from experiments.readme import BEGIN, END, README, readme
 from experiments.recipe import METHODS, Recipe
 from experiments.record import Record, made_from
@@ -305,8 +306,9 @@ def test_rows_that_failed_are_made_again_and_no_others(tmp_path: Path, monkeypat
 
 COMMAND = """
 import runpy, sys
+from art_mi.datasets import load
 from experiments import mimae
-from experiments.plan import PLANS
+from experiments.plan import PLANS, Samples
 from experiments.recipe import Recipe
 from tests.experiments.test_results import TINY
 PLANS["quick"] = TINY
@@ -333,9 +335,25 @@ def called(command: list[str], folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_unknown_names_are_refused() -> None:
+def test_what_cannot_be_run_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"`name` must be one of table1, .* got 'table9'"):
         main("table9")
+    with pytest.raises(SystemExit, match=r"`data` must be digits with `quick`, or left out, got 'mnist'"):
+        main("mimae", quick=True, data="mnist")
+    with pytest.raises(SystemExit, match=r"more training images than it holds out, got 1,000 .* of 1,297 by 'narrow'"):
+        main("mimae", data="digits", out=tmp_path)
+    with pytest.raises(SystemExit, match=r"`data_dir` must hold the files of mnist"):
+        main("mimae", data="mnist", data_dir=tmp_path, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_asks_for_no_more_images_than_there_are() -> None:
+    digits = load("digits")
+    assert PLANS["quick"].within(digits) == PLANS["quick"]
+    most = replace(PLANS["full"], nb_validation=147).within(digits)
+    assert (most.nb_train, most.nb_test, most.nb_auto_attack) == (1150, 500, 500)
+    samples = Samples.of(digits, most)
+    assert [len(part[1]) for part in (samples.train, samples.validation, samples.test)] == [1150, 147, 500]
 
 
 @pytest.mark.slow
