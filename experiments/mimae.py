@@ -116,7 +116,7 @@ def relations(rows: Rows) -> Iterator[Relation]:
         yield Relation(
             f"MIMAE first in AutoAttack or clean accuracy without being last in the other, each at {how}",
             f"{', '.join(QUANTITIES)}: {shown}",
-            _judged(ours[1], [same for _, same in others.values()]),
+            judged(ours[1], [same for _, same in others.values()]),
         )
 
     full = [row for row in rows if _default(row)]
@@ -138,8 +138,12 @@ def _published(settings: Sequence[tuple[str, Rows]]) -> tuple[str, Rows] | None:
     return next((setting for setting in settings if setting[0] == label), None)
 
 
-def _judged(ours: Rows, others: Sequence[Rows]) -> bool | None:
-    """Whether ours is first in one accuracy and not last in the other; None where the errors of leads change that."""
+def judged(ours: Rows, others: Sequence[Rows]) -> bool | None:
+    """Whether ours is first in one accuracy and not last in the other; None where the errors of leads change that.
+
+    :param ours: Runs of one setting.
+    :param others: Of others.
+    """
     leads = {q: [contrast([(1, ours), (-1, same)], q) for same in others] for q in ("clean", "AutoAttack")}
     answers = {_placed({q: [c.value + end * c.reach * c.error for c in leads[q]] for q in leads}) for end in (-1, 0, 1)}
     return answers.pop() if len(answers) == 1 else None

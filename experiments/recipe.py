@@ -47,6 +47,7 @@ class Recipe:
         projected gradient descent.
     :param radius: Training radius as a multiple of the data set's.
     :param encoder: Recipe of a frozen encoder under this head.
+    :param rate: Learning rate as a multiple of the plan's.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Recipe:
     sampling: Mapping[str, Any] | None = None
     radius: float = 1.0
     encoder: Recipe | None = None
+    rate: float = 1.0
 
     def under(self, plan: Plan) -> Recipe:
         """The same with the plan's usual network named."""
@@ -70,10 +72,16 @@ class Recipe:
         recipe = self.under(plan)
         below = None if recipe.encoder is None else recipe.encoder.folder(plan)
         sizes = plan.training(recipe.network, on_encoder=below is not None)
-        content = json.dumps([VERSION, sizes, below, asdict(recipe)], sort_keys=True)
+        content = json.dumps([VERSION, sizes, below, asdict(recipe, dict_factory=_kept)], sort_keys=True)
         words = re.sub(r"[^a-z0-9]+", "-", f"{recipe.network} {recipe.method} {recipe.seed}".lower())
         return f"{words}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
     def setting(self, plan: Plan) -> dict[str, Any]:
         """All but the seed, as results keep it."""
-        return {key: value for key, value in asdict(self.under(plan)).items() if key != "seed"}
+        every = asdict(self.under(plan), dict_factory=_kept)
+        return {key: value for key, value in every.items() if key != "seed"}
+
+
+def _kept(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Fields without a rate that is the plan's, which models from before there were others do not name."""
+    return {name: value for name, value in fields if (name, value) != ("rate", 1.0)}

@@ -101,7 +101,9 @@ class Workshop:
             None if unlabelled else y,
             batch_size=plan.batch_size,
             nb_epochs=nb_epochs,
-            scheduler=torch.optim.lr_scheduler.OneCycleLR(classifier.optimizer, plan.lr, total_steps=nb_steps),
+            scheduler=torch.optim.lr_scheduler.OneCycleLR(
+                classifier.optimizer, recipe.rate * plan.lr, total_steps=nb_steps
+            ),
             scheduler_interval="step",
             restore_best=checkpoint == "best",
             callbacks=[_Clock()],
@@ -128,7 +130,7 @@ class Workshop:
             nn.CrossEntropyLoss(),
             shape,
             nb_classes,
-            optimizer=torch.optim.Adam(trainable, lr=self.plan.lr),
+            optimizer=torch.optim.Adam(trainable, lr=recipe.rate * self.plan.lr),
             clip_values=(0.0, 1.0),
             device_type=self.device,
         )

@@ -141,6 +141,7 @@ def test_recipes_differ_in_folder_wherever_they_differ() -> None:
         Recipe("TRADES"),
         Recipe("Madry", seed=1),
         Recipe("Madry", radius=0.5),
+        Recipe("Madry", rate=0.3),
         Recipe("Madry", "Baseline-H"),
         Recipe("Madry", options={"random_state": 3}),
         Recipe("Madry", sampling={}),

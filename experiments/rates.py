@@ -1,0 +1,95 @@
+"""Does one learning rate do for all? Each method at lower and higher ones, judged on held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from matplotlib.figure import Figure
+
+from experiments.curves import chosen
+from experiments.dale import STILL, constraint
+from experiments.mimae import WEIGHTS, judged
+from experiments.recipe import Recipe
+from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, grouped, markdown_table, mean, validated
+
+TITLE = "Learning rates"
+RATES = (1.0, 0.3, 3.0)  # times the plan's
+
+measure = None
+
+
+def recipes(seed: int, data: str) -> Iterator[Recipe]:
+    """Each method at its published weight, DALE at its first margin."""
+    margins = constraint(data)
+    for rate in RATES:
+        yield Recipe("Madry", seed=seed, rate=rate)
+        for method, weights in WEIGHTS.items():
+            yield Recipe(method, seed=seed, options=weights[0], rate=rate)
+        options = {"rho": margins.cross_entropy[0], **margins.dale}
+        yield Recipe("DALE", seed=seed, options=options, sampling=STILL, rate=rate)
+
+
+def section(rows: Rows) -> str:
+    """Held-out and test accuracies of last checkpoints."""
+    lines = [
+        [
+            method,
+            label,
+            str(len(same)),
+            f"{100 * validated(same):.1f}",
+            *(cell(same, quantity) for quantity in QUANTITIES),
+        ]
+        for method, curve in _by_method(rows).items()
+        for label, same in curve
+    ]
+    return markdown_table(["training", "rate", "runs", "PGD-20 on held-out images", *QUANTITIES], lines)
+
+
+def figures(rows: Rows) -> dict[str, Figure]:
+    """None."""
+    return {}
+
+
+def relations(rows: Rows) -> Iterator[Relation]:
+    """What each method loses by the plan's rate, and who is first where none does."""
+    by_method = _by_method(rows)
+    for method, curve in by_method.items():
+        (label, best), usual = chosen(curve), dict(curve).get(_label(1.0))
+        if usual:
+            leads = {q: contrast([(1, usual), (-1, best)], q) for q in QUANTITIES}
+            yield Relation(
+                f"{method}: the plan's learning rate does as well under PGD-20 as the one chosen on held-out images",
+                f"chosen is {label} times the plan's; "
+                f"{', '.join(f'{name} {lead}' for name, lead in leads.items()) if best is not usual else 'the same'}",
+                leads["PGD-20"].not_worse,
+            )
+    own = {method: chosen(curve)[1] for method, curve in by_method.items() if method != "DALE"}
+    if "MIMAE" in own and len(own) > 3:
+        ours = own.pop("MIMAE")
+        shown = {"MIMAE": ours, **own}
+        yield Relation(
+            "MIMAE first in AutoAttack or clean accuracy without being last in the other, each at the learning rate "
+            "chosen on held-out images",
+            "; ".join(
+                f"{name} {', '.join(f'{mean(same, q):.1f}' for q in QUANTITIES)}" for name, same in shown.items()
+            ),
+            judged(ours, list(own.values())),
+        )
+
+
+def _by_method(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
+    """Settings over the rate."""
+    found: dict[str, list[tuple[str, Rows]]] = {}
+    for same in grouped(rows, _name).values():
+        setting = same[0]["setting"]
+        found.setdefault(setting["method"], []).append((_label(setting.get("rate", 1.0)), same))
+    return found
+
+
+def _label(rate: float) -> str:
+    return f"{rate:g}"
+
+
+def _name(row: Row) -> str:
+    setting = row["setting"]
+    return f"{setting['method']}, rate {_label(setting.get('rate', 1.0))}"
