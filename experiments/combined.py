@@ -46,20 +46,27 @@ def _curves(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
 
 
 def relations(rows: Rows) -> Iterator[Relation]:
-    """The child against DALE at each margin, and against MIMAE, both at the setting chosen on held-out images."""
+    """The child against DALE at the same margins, and against MIMAE, both at the setting chosen on held-out images."""
     curves = _curves(rows)
-    children = dict(curves.get("MIMAE under DALE", []))
-    pairs = [(f"DALE at rho {label}", label, same) for label, same in curves.get("DALE", []) if label in children]
-    if children and "MIMAE" in curves:
-        label, (_, theirs) = chosen(curves["MIMAE under DALE"])[0], chosen(curves["MIMAE"])
-        pairs.append(("MIMAE, each at the setting chosen on held-out images", label, theirs))
-    for parent, label, theirs in pairs:
-        leads = {q: contrast([(1, children[label]), (-1, theirs)], q) for q in ("clean", "AutoAttack")}
-        yield Relation(
-            f"the combination is at least as good in both accuracies as {parent}",
-            ", ".join(f"{name} {lead}" for name, lead in leads.items()),
-            agreed(*(lead.not_worse for lead in leads.values())),
-        )
+    children, parents = curves.get("MIMAE under DALE", []), curves.get("MIMAE", [])
+    margins = dict(curves.get("DALE", []))
+    against = {"DALE at each margin": [(label, same, margins[label]) for label, same in children if label in margins]}
+    if children and parents:
+        (label, ours), (weight, theirs) = chosen(children), chosen(parents)
+        against["MIMAE, each as chosen on held-out images"] = [(f"{label}, beta {weight}", ours, theirs)]
+    for parent, pairs in against.items():
+        leads = {
+            label: {q: contrast([(1, ours), (-1, theirs)], q) for q in ("clean", "AutoAttack")}
+            for label, ours, theirs in pairs
+        }
+        if leads:
+            yield Relation(
+                f"the combination is at least as good in both accuracies as {parent}",
+                "; ".join(
+                    f"rho {label}: {', '.join(f'{q} {one}' for q, one in of.items())}" for label, of in leads.items()
+                ),
+                agreed(*(lead.not_worse for of in leads.values() for lead in of.values())),
+            )
     yield from held(rows)
 
 

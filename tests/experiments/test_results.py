@@ -17,7 +17,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from art_mi.datasets import load
-from experiments import EXPERIMENTS, dale, figures12, mimae, table1
+from experiments import EXPERIMENTS, combined, dale, figures12, mimae, rates, table1
 from experiments.__main__ import main
 from experiments.correlation import correlation, reliability
 from experiments.curves import least_lead
@@ -232,6 +232,39 @@ def test_mimae_is_judged_by_both_accuracies() -> None:
         ours = trained("MIMAE", clean, attacked)
         relations = list(mimae.relations([*rows, ours]))
         assert [relation.holds for relation in relations] == [holds, holds]
+
+
+def test_the_combination_is_held_against_dale_at_the_same_margin() -> None:
+    def trained(method: str, clean: float, attacked: float, **options: float) -> dict[str, Any]:
+        found = row(clean, attacked, n=2000, method=method, options=options)
+        found["history"] = [{"epoch": 1, "robust_accuracy": attacked, "clean": 0.3, "nu": 0.0}]
+        return found
+
+    rows = [
+        trained("MIMAE under DALE", 0.8, 0.5, rho=0.3),
+        trained("DALE", 0.8, 0.5, rho=0.3),
+        trained("DALE", 0.9, 0.6, rho=0.2),
+        trained("MIMAE", 0.7, 0.5, beta=1.0),
+    ]
+    assert [relation.holds for relation in combined.relations(rows)][:2] == [True, True]
+    better = trained("MIMAE under DALE", 0.7, 0.6, rho=0.2)
+    first, second, *_ = combined.relations([*rows, better])
+    assert first.holds is False
+    assert "rho 0.3: clean +0.0" in first.found
+    assert "rho 0.2: clean -20.0" in first.found
+    assert "rho 0.2, beta 1: clean +0.0 ± 0.0, AutoAttack +10.0" in second.found
+
+
+def test_a_learning_rate_is_judged_where_another_was_chosen_on_held_out_images() -> None:
+    def trained(rate: float, attacked: float, held_out: float) -> dict[str, Any]:
+        found = row(0.9, attacked, n=2000, **({} if rate == 1 else {"rate": rate}))
+        found["history"] = [{"epoch": 1, "robust_accuracy": held_out}]
+        return found
+
+    for other, holds in (((3.0, 0.6, 0.7), False), ((3.0, 0.6, 0.3), True), ((3.0, 0.505, 0.7), True)):
+        (relation,) = rates.relations([trained(1.0, 0.5, 0.5), trained(*other)])
+        assert relation.holds is holds
+        assert ("the same" in relation.found) == (other[2] < 0.5)
 
 
 def test_the_table_of_encoders_is_judged_as_in_the_paper() -> None:
