@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from art_mi.datasets import SOURCES, load
 from experiments import EXPERIMENTS
 from experiments.plan import Plan
 from experiments.record import RESULTS, Record, key, made_from
-from experiments.tables import Relation, markdown_table, named
+from experiments.tables import QUANTITIES, Relation, accuracy, markdown_table, named
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURES = DOCS / "results.md", DOCS / "figures"
@@ -54,7 +55,8 @@ def page(records: Iterable[Record]) -> str:
     :param records: One an experiment and data set.
     """
     every = list(records)
-    return "\n".join([HEAD, _agreement([record for record in every if counted(record)]), *map(_section, every)])
+    shown = [record for record in every if counted(record)]
+    return "\n".join([HEAD, _agreement(shown), *_repeated(shown), *map(_section, every)])
 
 
 def draw(records: Iterable[Record], folder: Path = FIGURES) -> None:
@@ -89,6 +91,32 @@ def _agreement(records: Sequence[Record]) -> str:
             claim[record.data] = _answer(relation, record)
     lines = [[*claim, *(holds.get(name, "") for name in data)] for claim, holds in claims.items()]
     return f"{AGREEMENT}\n\n{markdown_table(['experiment', 'claim', *data], lines)}\n"
+
+
+REPEATED = """## The same seed twice
+
+Several experiments ask for the same model. Where its two files come of different machines, or of code before and after
+a change of rounding, it is another training run of the same seed: how far such runs are apart."""
+
+
+def _repeated(records: Sequence[Record]) -> Iterator[str]:
+    """Last checkpoints of models that two files hold differently."""
+    made: dict[tuple[str, str], dict[tuple[str, ...], list[str]]] = {}
+    for record in records:
+        for row in counted(record):
+            if "last" in row:
+                values = tuple(f"{accuracy(row, quantity):.1f}" for quantity in QUANTITIES)
+                of_model = made.setdefault((record.data, key(row["setting"], row["seed"])), {})
+                of_model.setdefault(values, []).append(record.experiment)
+    lines = []
+    for (data, model), runs in made.items():
+        if len(runs) > 1:
+            setting, seed = json.loads(model)
+            name = f"{setting['network']}{' on an encoder' if setting['encoder'] else ''}, {named(setting)}"
+            files = " / ".join(", ".join(experiments) for experiments in runs.values())
+            lines.append([data, name, str(seed), files, *map(" / ".join, zip(*runs, strict=True))])
+    if lines:
+        yield f"{REPEATED}\n\n{markdown_table(['data', 'model', 'seed', 'files', *QUANTITIES], lines)}\n"
 
 
 def _claims(record: Record) -> str:

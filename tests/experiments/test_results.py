@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -426,6 +427,23 @@ def test_rows_of_earlier_code_answer_nothing() -> None:
         assert ("| measured by earlier code |" in text) != known
         assert (", 1 run, so far |" in text) == known, "of a part of its models"
         assert ("| MIMAE" in readme(README.read_text(encoding="utf-8"), [record])) == known
+
+
+def test_models_that_two_files_hold_differently_are_shown() -> None:
+    setting = Recipe("Madry").setting(PLANS["quick"])
+    one, same, other = ({**row(clean, 0.5), "setting": setting} for clean in (0.9, 0.9, 0.8))
+
+    def text(*files: tuple[ModuleType, dict[str, Any]]) -> str:
+        quick = asdict(PLANS["quick"])
+        names = [module.__name__.split(".")[1] for module, _ in files]
+        made = [
+            Record(name, "digits", quick, made_from(m), rows=(r,)) for name, (m, r) in zip(names, files, strict=True)
+        ]
+        return page(made)
+
+    assert "The same seed twice" not in text((dale, one), (mimae, same))
+    shown = "| digits | small CNN, Madry | 0 | mimae / dale | 90.0 / 80.0 | 50.0 / 50.0 | 50.0 / 50.0 |"
+    assert shown in text((mimae, one), (dale, other))
 
 
 def test_a_section_names_command_radius_networks_and_what_is_missing() -> None:
