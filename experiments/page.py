@@ -109,7 +109,7 @@ def _repeated(records: Sequence[Record]) -> Iterator[str]:
                 of_model = made.setdefault((record.data, key(row["setting"], row["seed"])), {})
                 of_model.setdefault(values, []).append(record.experiment)
     lines = []
-    for (data, model), runs in made.items():
+    for (data, model), runs in sorted(made.items(), key=lambda item: item[0][0]):
         if len(runs) > 1:
             setting, seed = json.loads(model)
             name = f"{setting['network']}{' on an encoder' if setting['encoder'] else ''}, {named(setting)}"
