@@ -13,7 +13,7 @@ from experiments.recipe import Recipe
 from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, grouped, markdown_table, mean, validated
 
 TITLE = "Learning rates"
-RATES = (1.0, 0.3, 3.0)  # times the plan's
+RATES = (1.0, 0.3, 3.0, 10.0)  # times the plan's
 
 measure = None
 
