@@ -27,6 +27,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx-math
 exclude_patterns = ["_build", "examples/*.ipynb", "examples/*.py", "examples/README.md"]
 html_theme = "furo"
 html_title = f"art_mi {release}"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3

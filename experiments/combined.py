@@ -10,7 +10,7 @@ from experiments.curves import chosen, trade_off
 from experiments.dale import STILL, constraint, ends, held
 from experiments.mimae import WEIGHTS
 from experiments.recipe import Recipe
-from experiments.tables import Relation, Row, Rows, accuracy_table, agreed, contrast, grouped, named
+from experiments.tables import Relation, Row, Rows, accuracy_table, agreed, contrast, grouped
 
 TITLE = "MIMAE under DALE's constraint"
 
@@ -39,9 +39,8 @@ def figures(rows: Rows) -> dict[str, Figure]:
 def _curves(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
     found: dict[str, list[tuple[str, Rows]]] = {}
     for same in grouped(rows, _name).values():
-        setting = same[0]["setting"]
-        label = f"{next(setting['options'][name] for name in ('rho', 'beta') if name in setting['options']):g}"
-        found.setdefault(setting["method"], []).append((label, same))
+        _, value = _weight(same[0])
+        found.setdefault(same[0]["setting"]["method"], []).append((f"{value:g}", same))
     return found
 
 
@@ -71,4 +70,10 @@ def relations(rows: Rows) -> Iterator[Relation]:
 
 
 def _name(row: Row) -> str:
-    return named({**row["setting"], "sampling": None})
+    name, value = _weight(row)
+    return f"{row['setting']['method']}, {name} {value:g}"
+
+
+def _weight(row: Row) -> tuple[str, float]:
+    options = row["setting"]["options"]
+    return next((name, options[name]) for name in ("rho", "beta") if name in options)

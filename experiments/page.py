@@ -82,15 +82,22 @@ def kept() -> list[Record]:
 
 
 def _agreement(records: Sequence[Record]) -> str:
-    """Which claims of each experiment hold on which data, in one table."""
+    """Which claims of each experiment hold on which data, a table an experiment."""
     data = list(dict.fromkeys(record.data for record in records))
-    claims: dict[tuple[str, str], dict[str, str]] = {}
+    claims: dict[str, dict[str, dict[str, str]]] = {}
     for record in records:
+        of_experiment = claims.setdefault(_module(record).TITLE, {})
         for relation in _module(record).relations(counted(record)):
-            claim = claims.setdefault((_module(record).TITLE, relation.says), {})
-            claim[record.data] = _answer(relation, record)
-    lines = [[*claim, *(holds.get(name, "") for name in data)] for claim, holds in claims.items()]
-    return f"{AGREEMENT}\n\n{markdown_table(['experiment', 'claim', *data], lines)}\n"
+            of_experiment.setdefault(relation.says, {})[record.data] = _answer(relation, record)
+    tables = (
+        f"**{title}**\n\n"
+        + markdown_table(
+            ["claim", *data], [[says, *(holds.get(name, "") for name in data)] for says, holds in of.items()]
+        )
+        for title, of in claims.items()
+        if of
+    )
+    return "\n\n".join([AGREEMENT, *tables]) + "\n"
 
 
 REPEATED = """## The same seed twice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ Row = Mapping[str, Any]
 Rows = Sequence[Row]
 QUANTITIES = ("clean", "PGD-20", "AutoAttack")
 UNNOTICED = 1.0  # points by which "not worse" may be worse
+NUMBERS = re.compile(r"([-+±\d.,%/()\[\] ]|to)*")  # and their intervals
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,11 @@ def _there(row: Row) -> NDArray[np.float64]:
 
 
 def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    rows = [head, ["---"] * len(head), *lines]
+    """A Markdown table; columns of numbers, the first aside, stand to the right."""
+    lines = list(lines)
+    columns = [[line[k] for line in lines] for k in range(len(head))]
+    rules = ["---", *("---:" if any(c) and all(map(NUMBERS.fullmatch, c)) else "---" for c in columns[1:])]
+    rows = [head, rules, *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

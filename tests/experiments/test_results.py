@@ -27,7 +27,7 @@ from experiments.plan import PLANS, Samples
 from experiments.readme import BEGIN, END, README, readme
 from experiments.recipe import METHODS, Recipe
 from experiments.record import Record, made_from
-from experiments.tables import Contrast, agreed, cell, contrast, grouped, mean
+from experiments.tables import Contrast, agreed, cell, contrast, grouped, markdown_table, mean
 from tests.tiny_data import SHAPES, trust, write
 
 TINY = replace(PLANS["quick"], nb_train=96, nb_validation=24, nb_test=30, nb_auto_attack=4, nb_epochs=1, max_iter=1)
@@ -406,6 +406,13 @@ def test_the_quick_variant_runs(name: str, tmp_path: Path, tmp_path_factory: pyt
 
 
 # --- the docs ---
+
+
+def test_columns_of_numbers_stand_to_the_right() -> None:
+    lines = [["tau 2.2", "1.00 ± 0.02 [0.9, 1]", "2.24 to 1.14", "3", ""], ["3", "36%", "", "3 of 8, slack", ""]]
+    table = markdown_table(["model", "accuracy", "nats", "found", "yet to come"], lines)
+    assert table.splitlines()[1] == "| --- | ---: | ---: | --- | --- |"
+    assert markdown_table(["a", "b"], iter(lines[:0])).splitlines() == ["| a | b |", "| --- | --- |"]
 
 
 def test_rows_that_the_command_would_not_make_any_more_are_counted() -> None:
