@@ -146,10 +146,10 @@ SHOWN = {  # critics are near their ceiling, noise says at most half a label: ne
 
 def _settings(rows: Rows) -> Iterator[tuple[str, Rows, Rows]]:
     """Name, encoders and heads of each setting."""
-    for same in grouped([row for row in rows if row["setting"]["encoder"] is None], _name).items():
-        below = same[1][0]["setting"]["options"]
+    for name, encoders in grouped([row for row in rows if row["setting"]["encoder"] is None], _name).items():
+        below = encoders[0]["setting"]["options"]
         heads = [row for row in rows if (row["setting"]["encoder"] or {}).get("options") == below]
-        yield same[0], same[1], heads
+        yield name, encoders, heads
 
 
 def _name(row: Row) -> str:
