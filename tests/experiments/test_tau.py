@@ -13,12 +13,9 @@ FALLING = [4.4 - 0.2 * epoch for epoch in range(8)]
 SETTLING = [2.58 + 0.06 * epoch for epoch in range(8)]
 
 
-def encoder(
-    vulnerability: list[float], beta: float = 0.5, seed: int = 0, flags: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def encoder(vulnerability: list[float], beta: float, seed: int) -> dict[str, Any]:
     history = [{"vulnerability": read, "beta": beta} for read in vulnerability]
-    measured = {"critic": {"vulnerability": [vulnerability[-1], None, None], "flags": list(flags)}}
-    return {"setting": {"options": {"tau": 3.0}}, "seed": seed, "history": history, "measure": measured}
+    return {"setting": {"options": {"tau": 3.0}}, "seed": seed, "history": history}
 
 
 @pytest.mark.parametrize(
@@ -39,11 +36,6 @@ def test_a_constraint_is_held_where_the_reading_rests(
     courses: list[list[float]], beta: float, holds: bool | None, said: str
 ) -> None:
     rows = [encoder(course, beta, seed) for seed, course in enumerate(courses)]
-    relation = tau._landed("tau 3", "in training", rows)
+    relation = tau._landed("tau 3", rows)
     assert relation.holds is holds
     assert said in relation.found
-
-
-def test_readings_of_saturated_critics_decide_nothing() -> None:
-    for flags, holds in ((("SATURATED",), None), ((), True)):
-        assert tau._landed("tau 3", "by fresh critics", [encoder(RESTING, flags=flags)]).holds is holds
