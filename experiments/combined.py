@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
-from experiments.curves import chosen, trade_off
+from experiments.curves import chosen, curves, trade_off
 from experiments.dale import STILL, constraint, ends, held
 from experiments.mimae import WEIGHTS
 from experiments.recipe import Recipe
@@ -37,18 +37,14 @@ def figures(rows: Rows) -> dict[str, Figure]:
 
 
 def _curves(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
-    found: dict[str, list[tuple[str, Rows]]] = {}
-    for same in grouped(rows, _name).values():
-        _, value = _weight(same[0])
-        found.setdefault(same[0]["setting"]["method"], []).append((f"{value:g}", same))
-    return found
+    return curves(rows, _name, lambda row: (row["setting"]["method"], f"{_weight(row)[1]:g}"))
 
 
 def relations(rows: Rows) -> Iterator[Relation]:
     """The child against DALE at the same margins, and against MIMAE, both at the setting chosen on held-out images."""
-    curves = _curves(rows)
-    children, parents = curves.get("MIMAE under DALE", []), curves.get("MIMAE", [])
-    margins = dict(curves.get("DALE", []))
+    by_method = _curves(rows)
+    children, parents = by_method.get("MIMAE under DALE", []), by_method.get("MIMAE", [])
+    margins = dict(by_method.get("DALE", []))
     against = {"DALE at each margin": [(label, same, margins[label]) for label, same in children if label in margins]}
     if children and parents:
         (label, ours), (weight, theirs) = chosen(children), chosen(parents)

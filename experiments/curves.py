@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,28 @@ from scipy.integrate import trapezoid
 from scipy.stats import norm, t
 
 from art_mi.report.plots.canvas import MODELS, finish, new_axes
-from experiments.tables import Rows, accuracy, correct, interval, mean, validated
+from experiments.tables import Row, Rows, accuracy, correct, grouped, interval, mean, validated
 
 RESAMPLES = 2000
 
 Curve = Sequence[tuple[str, Rows]]  # settings with their rows
 Values = NDArray[np.float64]
+
+
+def curves(
+    rows: Iterable[Row], name: Callable[[Row], str], place: Callable[[Row], tuple[str, str]]
+) -> dict[str, list[tuple[str, Rows]]]:
+    """Settings by the curve they are points of.
+
+    :param rows: All rows.
+    :param name: What a setting is called.
+    :param place: Its curve, and what it is labelled there.
+    """
+    found: dict[str, list[tuple[str, Rows]]] = {}
+    for same in grouped(rows, name).values():
+        curve, label = place(same[0])
+        found.setdefault(curve, []).append((label, same))
+    return found
 
 
 def trade_off(curves: Mapping[str, Curve]) -> Figure:

@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from art_mi.report.plots.canvas import MODELS, STROKES, finish, new_axes
-from experiments.curves import least_lead, trade_off, whole
+from experiments.curves import curves, least_lead, trade_off, whole
 from experiments.recipe import Recipe
 from experiments.tables import (
     Relation,
@@ -116,17 +116,15 @@ def figures(rows: Rows) -> dict[str, Figure]:
 
 
 def _curves(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
-    """Settings over the margin or weight."""
-    found: dict[str, list[tuple[str, Rows]]] = {}
-    for same in grouped(rows, _name).values():
-        setting = same[0]["setting"]
-        options = setting["options"]
-        if setting["method"] == "DALE" and setting["sampling"].get("temperature") == 0:
-            kind = "DALE, KL" if "robust_loss" in options else "DALE, cross-entropy"
-            found.setdefault(kind, []).append((f"{options['rho']:g}", same))
-        elif setting["method"] != "DALE":
-            found.setdefault(setting["method"], []).append((f"{options['beta']:g}" if options else "", same))
-    return found
+    """Settings over the margin or weight, without those whose attack is noisy."""
+    return curves([row for row in rows if row["setting"]["sampling"] not in NOISES.values()], _name, _place)
+
+
+def _place(row: Row) -> tuple[str, str]:
+    method, options = row["setting"]["method"], row["setting"]["options"]
+    if method != "DALE":
+        return method, f"{options['beta']:g}" if options else ""
+    return f"DALE, {'KL' if 'robust_loss' in options else 'cross-entropy'}", f"{options['rho']:g}"
 
 
 def _paths(rows: Rows) -> Figure:
@@ -146,10 +144,10 @@ def _paths(rows: Rows) -> Figure:
 
 def relations(rows: Rows) -> Iterator[Relation]:
     """The curves against each other, the constraint, and what noise buys."""
-    curves = _curves(rows)
+    compared = _curves(rows)
     for kind in ("DALE, KL", "DALE, cross-entropy"):
-        if kind in curves and "TRADES" in curves:
-            lead = least_lead(curves[kind], curves["TRADES"])
+        if kind in compared and "TRADES" in compared:
+            lead = least_lead(compared[kind], compared["TRADES"])
             yield Relation(
                 f"{kind}: under AutoAttack at least as good as TRADES at every clean accuracy that both curves have",
                 "they share none" if lead is None else str(lead),
@@ -204,9 +202,8 @@ def _state(row: Row) -> str:
 
 
 def _name(row: Row) -> str:
-    setting = row["setting"]
-    if setting["method"] != "DALE":
-        return named(setting)
-    noise = next((name for name, sampling in NOISES.items() if sampling == setting["sampling"]), "no noise")
-    kind = "KL" if "robust_loss" in setting["options"] else "cross-entropy"
-    return f"DALE, {kind}, rho {setting['options']['rho']:g}" + ("" if noise == "no noise" else f", {noise}")
+    if row["setting"]["method"] != "DALE":
+        return named(row["setting"])
+    kind, rho = _place(row)
+    noise = next((f", {name}" for name, sampling in NOISES.items() if sampling == row["setting"]["sampling"]), "")
+    return f"{kind}, rho {rho}{noise}"

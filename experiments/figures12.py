@@ -50,10 +50,23 @@ DECISIONS = "decisions behind noise"
 FGSM = "FGSM's gap in place of information"
 CODES = "quantised, decisions"
 DEFAULT = "noisy, logits, 1"
+PARTS = ("of the label", "within labels")
 CHOSEN = {  # how, and on which data; everything else is looked at after the fact
     EQUAL.format("logits"): ("chosen before any model was measured", ""),
     CODES: ("chosen on the first 7 models of digits", "digits"),
     DEFAULT: ("the estimator's default, chosen when 18 models of digits had been measured", "digits"),
+}
+GOAL = 0.9
+HEADLINE = ("models", "estimate", *(f"rho of {what}" for what in EXPECTED))
+METHODS: dict[str, dict[str, Any]] = {  # Okabe and Ito's colours; hollow where a method is milder than its namesake
+    "standard": {"color": "#000000"},
+    "Madry": {"color": "#D55E00"},
+    "Madry, half the radius": {"color": "#D55E00", "fillstyle": "none"},
+    "TRADES": {"color": "#E69F00"},
+    "MIMAE": {"color": "#009E73"},
+    "DALE": {"color": "#56B4E9"},
+    "worst-case MI, robust head": {"color": "#CC79A7"},
+    "worst-case MI, standard head": {"color": "#CC79A7", "fillstyle": "none"},
 }
 
 
@@ -92,10 +105,8 @@ def measure(workshop: Workshop, recipe: Recipe, classifier: PyTorchClassifier) -
         found[EQUAL.format(name)] = _kept(read(layer=layer, noise_nats=half_a_label))
     found["critic, logits"] = _kept(read(method="critic", max_steps=workshop.plan.critic_steps))
     found[CODES] = _kept(read(method="quantised", codes="argmax"))
-    for level in NOISE:
-        between, within = divided_vulnerability(classifier, x, y, eps, level)
-        found[f"noisy, logits, {level:g}: of the label"] = {"vulnerability": between}
-        found[f"noisy, logits, {level:g}: within labels"] = {"vulnerability": within}
+    for part, drop in zip(PARTS, divided_vulnerability(classifier, x, y, eps, NOISE[-1]), strict=True):
+        found[f"{DEFAULT}: {part}"] = {"vulnerability": drop}
     normal, worst = decision_information(classifier, x, eps, half_a_label)
     found[DECISIONS] = {"normal": normal, "worst case": worst, "vulnerability": normal - worst}
     plain_fgsm = evaluate_robustness(classifier, x, y, eps=eps, attacks=["FGSM"], checks=False, verbose=False)
@@ -112,15 +123,9 @@ def _kept(result: RepresentationVulnerability) -> dict[str, Any]:
     return read
 
 
-GOAL = 0.9
-LEFT_OUT = tuple(  # clean labels behind so little noise are read of the samples themselves
-    f"noisy, logits, {level:g}: {part}" for level in NOISE[:2] for part in ("of the label", "within labels")
-)
-
-
 def section(rows: Rows) -> str:
     """Accuracies, information with its ceilings, and correlations by method, layer and noise."""
-    table = readings(rows, LEFT_OUT)
+    table = readings(rows)
     legend = (
         f"`{EQUAL.format('logits')}` is through noise behind which the logits of clean images say half the log of the "
         f"number of classes, `{CODES}` the entropy of the predicted classes, `critic, logits` by critics fitted anew, "
@@ -165,14 +170,11 @@ def _above(rows: Rows, estimate: str) -> str:
     )
 
 
-HEADLINE = ("models", "estimate", *(f"rho of {what}" for what in EXPECTED))
-
-
 def headline(rows: Rows) -> Iterator[list[str]]:
     """Rank correlations over all models, by the estimate named beforehand and by the default; none of few models."""
     if len(rows) < FEWEST:
         return
-    table = readings(rows, LEFT_OUT)
+    table = readings(rows)
     for estimate in (EQUAL.format("logits"), DEFAULT):
         found = [rho(table[estimate], what) for what in EXPECTED]
         yield [
@@ -184,7 +186,7 @@ def headline(rows: Rows) -> Iterator[list[str]]:
 
 def figures(rows: Rows) -> dict[str, Figure]:
     """Both figures, by the estimates chosen beforehand and by the estimator's default."""
-    table, drawn = readings(rows, LEFT_OUT), {}
+    table, drawn = readings(rows), {}
     shown = {"equal": EQUAL.format("logits"), "decisions": CODES, "default": DEFAULT}
     for name, estimate in shown.items():
         drawn[f"gap-against-vulnerability-{name}"] = _scatter(table[estimate], estimate, "vulnerability against gap")
@@ -194,30 +196,15 @@ def figures(rows: Rows) -> dict[str, Figure]:
     return drawn
 
 
-METHODS: dict[str, dict[str, Any]] = {  # Okabe and Ito's colours; hollow where a method is milder than its namesake
-    "standard": {"color": "#000000"},
-    "Madry": {"color": "#D55E00"},
-    "Madry, half the radius": {"color": "#D55E00", "fillstyle": "none"},
-    "TRADES": {"color": "#E69F00"},
-    "MIMAE": {"color": "#009E73"},
-    "DALE": {"color": "#56B4E9"},
-    "worst-case MI, robust head": {"color": "#CC79A7"},
-    "worst-case MI, standard head": {"color": "#CC79A7", "fillstyle": "none"},
-}
-
-
 def _of_the_label(rows: Rows) -> float:
     """Share of the drop in logits at the default noise, summed over models, that is of the label."""
-    between, within = (
-        sum(row["measure"][f"{DEFAULT}: {part}"]["vulnerability"] for row in rows)
-        for part in ("of the label", "within labels")
-    )
+    between, within = (sum(row["measure"][f"{DEFAULT}: {part}"]["vulnerability"] for row in rows) for part in PARTS)
     return float(between / (between + within))
 
 
 def relations(rows: Rows) -> Iterator[Relation]:
     """Whether the readings order the models, and whether an accuracy exceeds its ceiling."""
-    table = readings(rows, LEFT_OUT)
+    table = readings(rows)
     for what in EXPECTED:
         after = {estimate: found for estimate, models in table.items() if (found := rho(models, what))}
         best = max(after.keys() - set(KNOWN), key=lambda estimate: after[estimate].rho, default=None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.curves import chosen, trade_off
+from experiments.curves import chosen, curves, trade_off
 from experiments.recipe import Recipe
 from experiments.tables import (
     QUANTITIES,
@@ -75,8 +75,8 @@ def headline(rows: Rows) -> Iterator[list[str]]:
 
 def figures(rows: Rows) -> dict[str, Figure]:
     """Clean against attacked accuracy over the weights, and over lambda."""
-    curves = {name: settings for name, settings in _by_method(rows).items() if name in ("Madry", *WEIGHTS)}
-    drawn = {"mimae-weights": trade_off(curves)}
+    compared = {name: settings for name, settings in _by_method(rows).items() if name in ("Madry", *WEIGHTS)}
+    drawn = {"mimae-weights": trade_off(compared)}
     lambdas = [(f"{same[0]['setting']['options'].get('lamb', 0.4):g}", same) for same in _swept(rows)]
     return {**drawn, "mimae-lambda": trade_off({"MIMAE over lambda": lambdas})} if len(lambdas) > 1 else drawn
 
@@ -88,13 +88,8 @@ def _swept(rows: Rows) -> list[Rows]:
 
 def _by_method(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
     """Settings over the weight of each method, without lambdas and ablations."""
-    found: dict[str, list[tuple[str, Rows]]] = {}
-    for same in grouped([row for row in rows if not _ablated(row)], _name).values():
-        setting = same[0]["setting"]
-        options = setting["options"]
-        if "lamb" not in options:
-            found.setdefault(setting["method"], []).append((f"{options['beta']:g}" if options else "", same))
-    return found
+    weighted = [row for row in rows if not _ablated(row) and "lamb" not in row["setting"]["options"]]
+    return curves(weighted, _name, lambda row: (row["setting"]["method"], _weight(row)))
 
 
 def relations(rows: Rows) -> Iterator[Relation]:
@@ -129,6 +124,12 @@ def relations(rows: Rows) -> Iterator[Relation]:
                 ", ".join(f"{quantity} {lead}" for quantity, lead in leads.items()),
                 _better_somewhere(leads["clean"], leads["AutoAttack"]),
             )
+
+
+def _weight(row: Row) -> str:
+    """What its objective is weighted by, nothing where it has no weight."""
+    options = row["setting"]["options"]
+    return f"{options['beta']:g}" if options else ""
 
 
 def _published(settings: Sequence[tuple[str, Rows]]) -> tuple[str, Rows] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median, stdev
 from typing import Any
 
@@ -47,14 +47,13 @@ def name_of(row: Row) -> str:
     return f"{network_of(row)}, {method_of(row)}"
 
 
-def readings(rows: Rows, left_out: Collection[str] = ()) -> dict[str, Models]:
+def readings(rows: Rows) -> dict[str, Models]:
     """Readings of every model by estimate, and what is known without.
 
     A layer's reading is the same for all heads on it, so of the heads on one encoder only the robust one counts there.
     What such heads were trained with is no radius.
 
     :param rows: One a model.
-    :param left_out: Estimates not to read.
     """
     found: dict[str, Models] = {}
     for row in rows:
@@ -65,7 +64,7 @@ def readings(rows: Rows, left_out: Collection[str] = ()) -> dict[str, Models]:
         for yardstick, clean in YARDSTICKS.items():
             robust = accuracy(row, yardstick)
             common |= {f"robust, {yardstick}": robust, f"gap, {yardstick}": accuracy(row, clean) - robust}
-        read = {key: value for key, value in row["measure"].items() if key not in left_out}
+        read = dict(row["measure"])
         if not (whole or robust_head):
             read = {key: value for key, value in read.items() if "features" not in key}
         read |= {UNDEFENDED: _as_known(not whole or radius > 0)} | ({RADIUS: _as_known(radius)} if whole else {})

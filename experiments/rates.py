@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
-from experiments.curves import chosen
+from experiments.curves import chosen, curves
 from experiments.dale import STILL, constraint
 from experiments.mimae import WEIGHTS, judged
 from experiments.recipe import Recipe
-from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, grouped, markdown_table, mean, validated
+from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, markdown_table, mean, validated
 
 TITLE = "Learning rates"
 RATES = (1.0, 0.3, 3.0, 10.0)  # times the plan's
+PLANS = "1"
 
 measure = None
 
@@ -54,13 +55,13 @@ def relations(rows: Rows) -> Iterator[Relation]:
     """What each method loses by the plan's rate, and who is first where none does."""
     by_method = _by_method(rows)
     for method, curve in by_method.items():
-        (label, best), usual = chosen(curve), dict(curve).get(_label(1.0))
-        if usual:
+        usual, others = dict(curve).get(PLANS), [setting for setting in curve if setting[0] != PLANS]
+        if usual and others:
+            label, best = chosen(others)
             leads = {q: contrast([(1, usual), (-1, best)], q) for q in QUANTITIES}
             yield Relation(
-                f"{method}: the plan's learning rate does as well under PGD-20 as the one chosen on held-out images",
-                f"chosen is {label} times the plan's; "
-                f"{', '.join(f'{name} {lead}' for name, lead in leads.items()) if best is not usual else 'the same'}",
+                f"{method}: the plan's learning rate does as well under PGD-20 as the best other on held-out images",
+                f"that is {label} times the plan's; {', '.join(f'{name} {lead}' for name, lead in leads.items())}",
                 leads["PGD-20"].not_worse,
             )
     own = {method: chosen(curve)[1] for method, curve in by_method.items() if method != "DALE"}
@@ -79,17 +80,12 @@ def relations(rows: Rows) -> Iterator[Relation]:
 
 def _by_method(rows: Rows) -> dict[str, list[tuple[str, Rows]]]:
     """Settings over the rate."""
-    found: dict[str, list[tuple[str, Rows]]] = {}
-    for same in grouped(rows, _name).values():
-        setting = same[0]["setting"]
-        found.setdefault(setting["method"], []).append((_label(setting.get("rate", 1.0)), same))
-    return found
+    return curves(rows, _name, lambda row: (row["setting"]["method"], _rate(row)))
 
 
-def _label(rate: float) -> str:
-    return f"{rate:g}"
+def _rate(row: Row) -> str:
+    return f"{row['setting'].get('rate', 1.0):g}"
 
 
 def _name(row: Row) -> str:
-    setting = row["setting"]
-    return f"{setting['method']}, rate {_label(setting.get('rate', 1.0))}"
+    return f"{row['setting']['method']}, rate {_rate(row)}"

@@ -23,6 +23,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 NONE = "none: all of it supervised"
 SUPERVISED = {ENCODER: "MLP", f"{ENCODER}, linear head": "linear"}  # networks and their heads
 
+HEADS = {"standard": ("standard", "last"), "early stopped": ("standard", "best"), "robust": ("Madry", "last")}
 HEADLINE = ("encoder under a robust MLP head", *QUANTITIES)
 measure = None
 
@@ -37,9 +38,6 @@ def recipes(seed: int, data: str) -> Iterator[Recipe]:
                 yield Recipe(method, head, seed, encoder=encoder)
     for network in SUPERVISED:
         yield from (Recipe(method, network, seed) for method in ("standard", "Madry"))
-
-
-HEADS = {"standard": ("standard", "last"), "early stopped": ("standard", "best"), "robust": ("Madry", "last")}
 
 
 def section(rows: Rows) -> str:
