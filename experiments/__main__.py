@@ -36,10 +36,11 @@ def main(
     runs: Path = Path("runs"),
     out: Path = RESULTS,
 ) -> int:
-    """Run an experiment, or go on with it: what is finished is not done again, and a crash loses at most an epoch.
+    """Run an experiment, or go on with it: what is finished is not done again.
 
-    Finished rows lie in `out`, and are made again when their file is away; models on their way lie in `runs`. The
-    status is 1 where a row failed.
+    A crash loses at most an epoch of a training, an attack on a trained model, or what else is measured on it. Finished
+    rows lie in `out`, and are made again when their file is away; models on their way lie in `runs`. The status is 1
+    where a row failed.
 
     Args:
         name: Which one, or `page` to draw the docs' page from the results there are.
@@ -62,6 +63,8 @@ def main(
         if data not in (None, "digits"):
             raise SystemExit(f"`data` must be digits with `quick`, or left out, got {data!r}.")
         data, plan = "digits", "quick"
+    if seeds is not None and seeds < 1:
+        raise SystemExit(f"`seeds` must be 1 or more, got {seeds}.")
     data = data or "fashion-mnist"
     try:
         chosen = PLANS[plan].within(load(data, data_dir, download=download))
@@ -77,7 +80,7 @@ def main(
     for _, row in tqdm(made, total=len(left), desc=name):
         record = record.joined(row, asked)
         record.write(out)
-    if out == RESULTS:
+    if out.resolve() == RESULTS:
         _drawn()
     return 1 if any("failed" in row for row in record.rows) else 0
 

@@ -41,6 +41,17 @@ from experiments.tables import Relation, Rows, accuracy, accuracy_table, grouped
 from experiments.workshop import Workshop
 
 TITLE = "Vulnerability against robustness"
+ABOUT = """Figures 1 and 2 of [Zhu, Zhang, Evans 2020](https://arxiv.org/abs/2002.11798): is a model that loses less
+information under attack (the `drop`, or vulnerability, in nats) more robust (its `gap`: clean accuracy less that under
+attack), and is no model more accurate than its worst-case information allows? In the paper the gap shrinks with the
+vulnerability of the logits, and accuracies stay below the bound. Beside the paper's quantity stand the other ways to
+measure it that this package has. MIMAE and TRADES have their published weights, DALE the first margin of its own
+section, the worst-case encoder is that of table 1. One run of each model: what counts here are differences between
+models."""
+SIZES = (
+    " Critics of encoders have {critic_width} channels and a learning rate of {critic_lr:g}."
+    " Information is of {nb_measured:,} test images, by critics in {critic_steps} steps."
+)
 NETWORKS = ("small CNN", "Baseline-H", "VGG-like", "ResNet-18", "DenseNet")
 LAYERS = {"logits": None, "features": "features"}
 NOISE = (0.1, 0.3, 1.0)  # times the representation's standard deviation
@@ -192,7 +203,8 @@ def figures(rows: Rows) -> dict[str, Figure]:
         drawn[f"gap-against-vulnerability-{name}"] = _scatter(table[estimate], estimate, "vulnerability against gap")
         what = "worst case against robust accuracy"
         drawn[f"robustness-against-information-{name}"] = _scatter(table[estimate], estimate, what)
-    drawn["accuracy-under-ceilings"] = _under_ceilings(rows)
+    drawn["accuracy-under-ceilings-decisions"] = _under_ceilings(rows, CODES, "AutoAttack")
+    drawn["accuracy-under-ceilings-default"] = _under_ceilings(rows, DEFAULT, None)
     return drawn
 
 
@@ -278,25 +290,34 @@ def _scatter(models: Models, estimate: str, what: str) -> Figure:
     return whole(finish(axes, "y", ncols=2))
 
 
-def _under_ceilings(rows: Rows) -> Figure:
-    """Information of decisions and accuracy, on clean inputs (hollow) and under attack, below what either allows."""
+def _under_ceilings(rows: Rows, estimate: str, attack: str | None) -> Figure:
+    """Worst-case information and the accuracy that is left, below what the former allows, a marker a network.
+
+    :param rows: One a model.
+    :param estimate: What reads the information.
+    :param attack: What leaves the accuracy, beside that of clean inputs, hollow; None for that on the perturbations of
+        the estimate, behind its noise.
+    """
     axes = new_axes(4.0)
-    reads = [row["measure"][CODES] for row in rows]
-    nats = np.linspace(0, max(read["normal"] for read in reads), 200)
+    most = max(row["measure"][estimate]["worst case" if attack is None else "normal"] for row in rows)
+    nats = np.linspace(0, most, 200)
     nb_classes = 10  # of every data set here
     for form, line in (("exact", "-"), ("published", "--")):
         ceiling = [100 * adversarial_accuracy_upper_bound(value, nb_classes, form) for value in nats]
         axes.plot(nats, ceiling, color="#808080", linestyle=line, linewidth=1, label=f"ceiling, {form}")
     marks = dict(zip(NETWORKS, MODELS, strict=False))
-    labelled: set[str] = set()
-    for row, read in zip(rows, reads, strict=True):
-        (colour, marker), name = marks[network_of(row)], network_of(row)
-        x, y = (read["normal"], read["worst case"]), (accuracy(row, "clean"), accuracy(row, "AutoAttack"))
-        axes.plot(x, y, color=colour, linewidth=0.5, alpha=0.4)
-        axes.plot(x[0], y[0], color=colour, marker=marker, fillstyle="none", linestyle="none")
-        label = None if name in labelled else name
-        axes.plot(x[1], y[1], color=colour, marker=marker, linestyle="none", label=label)
-        labelled.add(name)
-    axes.set_xlabel(f"information (nats), clean (hollow) and worst case\n{CODES}")
-    axes.set_ylabel("accuracy, clean (hollow) and under AutoAttack (%)")
+    for row in rows:
+        read, (colour, marker) = row["measure"][estimate], marks[network_of(row)]
+        x, y = read["worst case"], 100 * read["measured accuracy"] if attack is None else accuracy(row, attack)
+        axes.plot(x, y, color=colour, marker=marker, linestyle="none")
+        if attack is not None:
+            clean = read["normal"], accuracy(row, "clean")
+            axes.plot(*clean, color=colour, marker=marker, fillstyle="none", linestyle="none")
+            axes.plot(*zip(clean, (x, y), strict=True), color=colour, linewidth=0.5, alpha=0.4)
+    for name in dict.fromkeys(map(network_of, rows)):
+        colour, marker = marks[name]
+        axes.plot([], [], color=colour, marker=marker, linestyle="none", label=name)
+    hollow = "" if attack is None else ", on clean inputs hollow"
+    axes.set_xlabel(f"worst-case information (nats){hollow}\n{estimate}")
+    axes.set_ylabel("accuracy there, behind the same noise (%)" if attack is None else f"accuracy under {attack} (%)")
     return whole(finish(axes, "y", ncols=2))

@@ -25,6 +25,14 @@ from experiments.tables import Relation, Row, Rows, accuracy_table, grouped, mar
 from experiments.workshop import Workshop
 
 TITLE = "Features and saliency of standard and robust models"
+ABOUT = """Figures 3 and 4 of [Zhu, Zhang, Evans 2020](https://arxiv.org/abs/2002.11798): what single units of the
+second layer say, and lose under attack, in standard and in robust models; and saliency maps, gradients by the pixels.
+In the paper units of robust models lose less, and maps of encoders trained for the worst case show the outlines of
+things."""
+SIZES = (
+    " Critics of encoders have {critic_width} channels and a learning rate of {critic_lr:g}."
+    " Information is of {nb_measured:,} test images."
+)
 NETWORK, LAYER = "Baseline-H", "body.3"  # its second convolution
 SHOWN = 8  # images of the grids
 SETTINGS = {"layer": LAYER, "version": 2}
@@ -65,7 +73,8 @@ def section(rows: Rows) -> str:
         lines.append([name, str(len(same)), str(len(drop)), f"{np.median(normal):.2f}", spread, f"{share:.2f}"])
     head = ["model", "runs", "units", "median normal information", "vulnerability: deciles 1, 5, 9", "lost share"]
     legend = (
-        f"Units of the second convolution of {NETWORK}, the middle one of each channel. Plots are of the first run."
+        f"Units of the second convolution of {NETWORK}, the middle one of each channel, each behind noise of its own. "
+        "The lost share is what they lose together of what they say together. Plots are of the first run."
     )
     trained = grouped([row for row in rows if "last" in row], _name)
     return "\n\n".join([markdown_table(head, lines), legend, accuracy_table(trained)])

@@ -28,6 +28,10 @@ from experiments.tables import (
 )
 
 TITLE = "MIMAE against Madry, TRADES and MART"
+ABOUT = """Tables 2, 4, 5 and 10 of [Atsague, Fakorede, Tian 2021](https://proceedings.mlr.press/v157/atsague21a.html):
+MIMAE trains on attacked inputs with binary cross-entropy, less lambda times the mutual information (MI) of clean and
+attacked predictions, plus beta times their mean absolute error (MAE). In the paper it is ahead of Madry's training,
+TRADES and MART under attack, and each of its parts contributes."""
 # as many settings for each method that has a weight, the published ones first
 WEIGHTS = {
     "TRADES": [{"beta": beta} for beta in (6.0, 3.0, 1.0)],

@@ -177,7 +177,7 @@ def in_parts(table: Mapping[str, Models], networks: Sequence[str]) -> str:
         "Against AutoAttack. What rho over all models that were trained as a whole gains over ranking them by their "
         "training radius (0, one half or one), with the central 95 % under resampling; over all models ranked among "
         "those of their own network; over those trained against attacks, over those of them trained as a whole at the "
-        "full radius, and over those of one network, with how many there are, from four."
+        "full radius, and over those of one network, with how many there are in place of an interval, from four."
     )
     head = ["estimate", "claim", f"beyond the {RADIUS}", "within networks", "defended", "at the full radius", *networks]
     return f"{markdown_table(head, lines)}\n\n{legend}"

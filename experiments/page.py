@@ -11,41 +11,56 @@ from typing import Any
 import matplotlib as mpl
 
 from art_mi.datasets import SOURCES, load
-from experiments import EXPERIMENTS
+from experiments import EXPERIMENTS, OURS, PAPERS
 from experiments.plan import Plan
 from experiments.record import RESULTS, Record, key, made_from
-from experiments.tables import QUANTITIES, Relation, accuracy, markdown_table, named
+from experiments.tables import QUANTITIES, UNNOTICED, Relation, accuracy, markdown_table, named
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURES = DOCS / "results.md", DOCS / "figures"
-HEAD = """# Results
+HEAD = f"""# Results
 
-What the papers' tables and figures look like on data and sizes of our own; their numbers were measured on other data,
-networks and budgets and are not repeated here. Each section names the command that makes it, the radius, and how small
-its networks are. Accuracies are means over training runs ± their standard deviation, with the 95 % Wilson interval of
-that mean over the test images; PGD-20 is ART's, AutoAttack that of the package pyautoattack in its standard version, on
-the first of those images only: `PGD-20 there` is PGD-20 on these. `best` is the epoch of highest accuracy under PGD-20
-on held-out training images. Claims are held against differences image by image, of last checkpoints. Their standard
-error is over images, and over training runs where there are several: of one run another may differ by more, and the
-same seed on another processor is another run. Within two standard errors, more of few runs (Student's), a claim is
-undecided. Claims about nats, losses and ranks are held against the numbers shown.
-Seconds an epoch, validation included, are of one worker on a machine that did other work beside: no measure of speed.
-Bars in plots are the interval over images; two settings, measured on the same images, differ with less error than
-theirs. The files lie in `experiments/results/`, from which this page is drawn.
+The papers' tables and figures on data and sizes of our own, and three questions beside. The papers' numbers are not
+repeated here: they were measured on other data, networks and budgets. What all this means for a choice is said in words
+in [](which-method.md); words like beta, rho and tau are in the [](glossary.md).
 
-What was chosen, and on what: sizes, epochs and attack once for all methods; one learning rate for all, raised from 8e-3
-to 1e-2 after a look at accuracies on held-out images, and tried out for each method below; weights of TRADES, MART and
-MIMAE are the published ones and two beside, compared on held-out images. The margins of DALE and of the combination,
-the step size of their dual variable and the epochs before it moves were changed several times while results of earlier
-choices, test accuracies among them, were in view; so were the values of tau. No baseline had that much attention.
+A section's command makes its numbers again in a clone of the repository, `--quick` on digits without a download. For
+Fashion-MNIST put torchvision's four unpacked files into `data/FashionMNIST/raw`, or add `--download`. The results lie
+in `experiments/results/`; this page is drawn from them.
+
+How to read it:
+
+- Accuracies are in per cent: the mean over training runs ± their standard deviation, with the 95 % Wilson interval of
+  that mean over the test images. PGD-20 is ART's; AutoAttack is the standard version of the package pyautoattack, on
+  the first of the test images only, and `PGD-20 there` is PGD-20 on these.
+- `best` is the checkpoint of highest accuracy under PGD-20 on held-out training images; all else is of the last one.
+- Differences are taken image by image and stand with their standard error, over images and, where there are several,
+  over training runs. A claim is undecided within two of these errors, within more of few runs (Student's). `Not worse`,
+  `as well` and `costs no` allow for {UNNOTICED:g} point. Claims about nats, losses and ranks are held against the
+  numbers shown.
+- There are over a hundred claims. Of so many, some will be answered wrongly by chance.
+- Of one training run another may differ by more than the error says, and the same seed on another processor is another
+  run.
+- Bars in plots are intervals over images; two settings, measured on the same images, differ with less error than those.
+- Seconds an epoch, validation included, are of one worker of two on a machine of two cores: no measure of speed.
+
+What was chosen, and on what:
+
+- Sizes, epochs, attack and learning rate are the same for all methods. The rate, 1e-2, was chosen on held-out images of
+  Fashion-MNIST; on digits, the quick variant, three times as much is 4 to 5 points better under attack for all methods
+  alike, so that models of digits are not as good as they could be.
+- Weights of TRADES, MART and MIMAE are the published ones and two beside, compared on held-out images.
+- Margins of DALE and of the combination, how their dual variable moves, and the values of tau were changed several
+  times while results of earlier choices, test accuracies among them, were in view. No baseline had that much attention.
 """
 
 
 AGREEMENT = """## What agreed with the papers and what did not
 
-On one machine without a GPU: narrow networks, a part of the images, few epochs. A claim that failed here may hold at
-full size, and the other way round. The numbers behind each answer are in the section of its experiment; `1 run` are
-answers from a single training run of each model, `so far` those of an experiment that is still to be finished."""
+On machines without a GPU: narrow networks, a part of the images, few epochs. A claim that failed here may hold at full
+size, and the other way round. The numbers behind each answer are in the section of its experiment; `1 run` are answers
+from a single training run of each model, `so far` those of an experiment that is still to be finished."""
+BESIDE = "## What came of our own questions"
 HOLDS = {True: "yes", False: "**no**", None: "undecided"}
 
 
@@ -56,7 +71,12 @@ def page(records: Iterable[Record]) -> str:
     """
     every = list(records)
     shown = [record for record in every if counted(record)]
-    return "\n".join([HEAD, _agreement(shown), *_repeated(shown), *map(_section, every)])
+    parts = [HEAD, AGREEMENT, *_agreement(shown, PAPERS), BESIDE, *_agreement(shown, OURS)]
+    for name in dict.fromkeys(record.experiment for record in every):
+        of_experiment = [record for record in every if record.experiment == name]
+        module = _module(of_experiment[0])
+        parts += [f"## {module.TITLE}", module.ABOUT, *map(_section, of_experiment)]
+    return "\n\n".join(part.strip("\n") for part in (*parts, *_repeated(shown))) + "\n"
 
 
 def draw(records: Iterable[Record], folder: Path = FIGURES) -> None:
@@ -81,23 +101,19 @@ def kept() -> list[Record]:
     return sorted(records, key=lambda record: EXPERIMENTS.index(record.experiment))
 
 
-def _agreement(records: Sequence[Record]) -> str:
+def _agreement(records: Iterable[Record], names: Sequence[str]) -> Iterator[str]:
     """Which claims of each experiment hold on which data, a table an experiment."""
-    data = list(dict.fromkeys(record.data for record in records))
     claims: dict[str, dict[str, dict[str, str]]] = {}
     for record in records:
-        of_experiment = claims.setdefault(_module(record).TITLE, {})
-        for relation in _module(record).relations(counted(record)):
-            of_experiment.setdefault(relation.says, {})[record.data] = _answer(relation, record)
-    tables = (
-        f"**{title}**\n\n"
-        + markdown_table(
-            ["claim", *data], [[says, *(holds.get(name, "") for name in data)] for says, holds in of.items()]
-        )
-        for title, of in claims.items()
-        if of
-    )
-    return "\n\n".join([AGREEMENT, *tables]) + "\n"
+        if record.experiment in names:
+            of_experiment = claims.setdefault(_module(record).TITLE, {})
+            for relation in _module(record).relations(counted(record)):
+                of_experiment.setdefault(relation.says, {})[record.data] = _answer(relation, record)
+    for title, of in claims.items():
+        data = list(dict.fromkeys(name for answers in of.values() for name in answers))
+        lines = [[says, *(answers.get(name, "") for name in data)] for says, answers in of.items()]
+        if lines:
+            yield f"**{title}**\n\n{markdown_table(['claim', *data], lines)}"
 
 
 REPEATED = """## The same seed twice
@@ -123,7 +139,7 @@ def _repeated(records: Sequence[Record]) -> Iterator[str]:
             files = " / ".join(", ".join(experiments) for experiments in runs.values())
             lines.append([data, name, str(seed), files, *map(" / ".join, zip(*runs, strict=True))])
     if lines:
-        yield f"{REPEATED}\n\n{markdown_table(['data', 'model', 'seed', 'files', *QUANTITIES], lines)}\n"
+        yield f"{REPEATED}\n\n{markdown_table(['data', 'model', 'seed', 'files', *QUANTITIES], lines)}"
 
 
 def _claims(record: Record) -> str:
@@ -146,9 +162,9 @@ def _answer(relation: Relation, record: Record) -> str:
 def _section(record: Record) -> str:
     module, rows = _module(record), counted(record)
     pictures = [f"![{name}](figures/{_file(record, name)}.svg)" for name in module.figures(rows)] if rows else []
-    parts = [f"## {_title(record)}", _made(record), _open(record)]
+    parts = [f"### {module.TITLE}, {record.data}", _made(record), _open(record)]
     parts += [module.section(rows), _claims(record), *pictures] if rows else []
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in parts if part)
 
 
 def _module(record: Record) -> Any:
@@ -159,10 +175,6 @@ def counted(record: Record) -> list[Mapping[str, Any]]:
     """Rows that tables, figures and claims are made of: neither failed nor outdated."""
     asked = _asked(record)
     return [row for known, row in record.finished.items() if known in asked]
-
-
-def _title(record: Record) -> str:
-    return f"{_module(record).TITLE}, {record.data}"
 
 
 def _made(record: Record) -> str:
@@ -176,6 +188,7 @@ def _made(record: Record) -> str:
         f"images, {plan['nb_test']:,} test images, {plan['nb_auto_attack']:,} of them for AutoAttack; "
         f"{plan['nb_epochs']} epochs ({plan['head_epochs']} of a head on an encoder) of {plan['batch_size']} images a "
         f"step, {plan['max_iter']} attack steps of eps / 4; Adam, one cycle up to {plan['lr']:g}; {_networks(record)}."
+        f"{getattr(_module(record), 'SIZES', '').format(**plan)}"
     )
     made = [row[part] for row in record.rows for part in ("made_by", "measured_by") if part in row]
     machines = sorted({", ".join(f"{value} {key}" for key, value in by["machine"].items()) for by in made})

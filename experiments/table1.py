@@ -14,6 +14,11 @@ from experiments.recipe import Recipe
 from experiments.tables import QUANTITIES, Relation, Row, Rows, accuracy_table, cell, contrast, markdown_table, mean
 
 TITLE = "Heads on unsupervised encoders"
+ABOUT = """Table 1 of [Zhu, Zhang, Evans 2020](https://arxiv.org/abs/2002.11798): an encoder learns without labels to
+keep as much information as it can, of clean inputs (`normal`, beta 0) or of the worst ones within the radius (`worst
+case`, beta 1; attacked through the representation only, as in the published code). Then it is frozen, and heads learn
+with labels. In the paper heads on the worst-case encoder are by far the more robust ones, standard heads too."""
+SIZES = " Critics of encoders have {critic_width} channels and a learning rate of {critic_lr:g}."
 ENCODER = "Baseline-H"
 # beta 0 maximises the normal information, 1 the worst-case one; the published code attacks through g(x') only
 ENCODERS: dict[str, dict[str, Any]] = {

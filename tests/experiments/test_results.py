@@ -18,7 +18,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from art_mi.datasets import load
-from experiments import EXPERIMENTS, combined, dale, figures12, mimae, rates, table1
+from art_mi.results import FeatureProfile, MIEstimate, UnitVulnerability
+from experiments import EXPERIMENTS, combined, dale, figures12, figures34, mimae, rates, table1
 from experiments.__main__ import main
 from experiments.correlation import correlation, reliability
 from experiments.curves import least_lead
@@ -95,7 +96,7 @@ def test_a_contrast_is_paired_by_image() -> None:
     assert both.value == pytest.approx(1.0)
     assert both.error == pytest.approx(100 * math.sqrt(0.01 * 0.99 / 99))
     assert contrast([(1, [row(0.5, 0.1)]), (-1, [row(0.5, 0.1)])], "clean", constant=2.0) == Contrast(2.0, 0.0)
-    runs = contrast([(1, [row(0.5, 0.1, seed=s), row(0.7, 0.1, seed=s + 1)]) for s in (0,)], "clean")
+    runs = contrast([(1, [row(0.5, 0.1, seed=0), row(0.7, 0.1, seed=1)])], "clean")
     assert runs.value == pytest.approx(60.0)
     assert runs.error > 100 * math.sqrt(0.02 / 2)  # at least that of two runs 20 points apart
     assert [Contrast(value, 1.0).positive for value in (3.0, 1.0, -3.0)] == [True, None, False]
@@ -256,16 +257,39 @@ def test_the_combination_is_held_against_dale_at_the_same_margin() -> None:
     assert "rho 0.2, beta 1: clean +0.0 ± 0.0, AutoAttack +10.0" in second.found
 
 
-def test_a_learning_rate_is_judged_where_another_was_chosen_on_held_out_images() -> None:
+def test_a_learning_rate_is_held_against_the_best_other_on_held_out_images() -> None:
     def trained(rate: float, attacked: float, held_out: float) -> dict[str, Any]:
         found = row(0.9, attacked, n=2000, **({} if rate == 1 else {"rate": rate}))
         found["history"] = [{"epoch": 1, "robust_accuracy": held_out}]
         return found
 
-    for other, holds in (((3.0, 0.6, 0.7), False), ((3.0, 0.6, 0.3), True), ((3.0, 0.505, 0.7), True)):
-        (relation,) = rates.relations([trained(1.0, 0.5, 0.5), trained(*other)])
+    usual, third = trained(1.0, 0.5, 0.5), trained(0.3, 0.9, 0.2)
+    for attacked, holds in ((0.6, False), (0.505, True), (0.4, True)):
+        (relation,) = rates.relations([usual, third, trained(3.0, attacked, 0.3)])
         assert relation.holds is holds
-        assert ("the same" in relation.found) == (other[2] < 0.5)
+        assert "that is 3 times" in relation.found
+    assert not list(rates.relations([usual]))
+
+
+def test_what_units_lose_is_a_share_of_what_they_say_together() -> None:
+    """Of units of 1 and 3 nats, drops of 0.5 and 0.5 are a quarter, not the mean of a half and a sixth."""
+
+    def unit(number: int, normal: float, drop: float) -> UnitVulnerability:
+        values = (normal, normal - drop, drop)
+        reads = [MIEstimate(value, (value, value), "by hand", "none", 1000, 0) for value in values]
+        return UnitVulnerability(number, *reads)
+
+    def trained(method: str, *drops: float) -> dict[str, Any]:
+        units = tuple(unit(number, *read) for number, read in enumerate(zip((1.0, 3.0), drops, strict=True)))
+        return {**row(0.9, 0.5, method=method), "measure": {"features": FeatureProfile("body.3", units).to_dict()}}
+
+    even, uneven = trained("Madry", 0.25, 0.75), trained("Madry", 0.5, 0.5)
+    assert figures34._lost_share([even]) == (pytest.approx(0.25), pytest.approx(0.0))
+    # beyond a quarter of each: 0.25 and -0.25, whose variance is 0.125, of two units over a mean of 2 nats
+    assert figures34._lost_share([uneven]) == (pytest.approx(0.25), pytest.approx(math.sqrt(0.125 / 2) / 2))
+    for standard, holds in (((0.9, 2.7), True), ((0.1, 0.3), False), ((0.5, 0.5), None)):
+        (relation,) = figures34.relations([trained("standard", *standard), even])
+        assert relation.holds is holds
 
 
 def test_the_table_of_encoders_is_judged_as_in_the_paper() -> None:
@@ -372,6 +396,8 @@ def called(command: list[str], folder: Path) -> None:
 def test_what_cannot_be_run_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"`name` must be one of table1, .* got 'table9'"):
         main("table9")
+    with pytest.raises(SystemExit, match=r"`seeds` must be 1 or more, got 0"):
+        main("mimae", seeds=0)
     with pytest.raises(SystemExit, match=r"`data` must be digits with `quick`, or left out, got 'mnist'"):
         main("mimae", quick=True, data="mnist")
     with pytest.raises(SystemExit, match=r"more training images than it holds out, got 1,000 .* of 1,297 by 'narrow'"):

@@ -57,13 +57,23 @@ def test_a_row_holds_what_the_model_does(tmp_path: Path) -> None:
     assert row["history"][row["best"]["epoch"] - 1]["robust_accuracy"] == best
 
 
-def test_the_best_checkpoint_is_that_of_its_epoch(tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_that_of_its_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third epoch leaves no accuracy under attack, so that the best comes before it."""
+
+    def ruined(self: StepTrainer, epoch: int, nb_epochs: int) -> None:
+        if epoch == 2:
+            for group in self.classifier.optimizer.param_groups:
+                group["lr"] = group["max_lr"] = 10.0
+
+    monkeypatch.setattr(MadryPGDTrainer, "before_epoch", ruined)
     made = workshop(tmp_path)
     row = made.row(MADRY)
     x, y = made.samples.validation
+    assert row["best"]["epoch"] < 3
     for checkpoint, epoch in (("last", 3), ("best", row["best"]["epoch"])):
         clean = np.mean(made.trained(MADRY, checkpoint).predict(x).argmax(1) == y)
         assert row["history"][epoch - 1]["clean_accuracy"] == pytest.approx(clean)
+    assert row["best"]["PGD-20"] != row["last"]["PGD-20"]
 
 
 def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
