@@ -108,13 +108,17 @@ def relations(rows: Rows) -> Iterator[Relation]:
         ours, others = settled.get("MIMAE"), {name: same for name, same in settled.items() if name != "MIMAE"}
         if ours is None or len(others) < 3:
             continue
-        shown = "; ".join(
+        shown = [
             f"{name} ({label or 'no weight'}) {', '.join(f'{mean(same, q):.1f}' for q in QUANTITIES)}"
             for name, (label, same) in settled.items()
-        )
+        ]
+        ahead = [
+            f"{name} by {', '.join(str(contrast([(1, ours[1]), (-1, same)], q)) for q in QUANTITIES)}"
+            for name, (_, same) in others.items()
+        ]
         yield Relation(
             f"MIMAE first in AutoAttack or clean accuracy without being last in the other, each at {how}",
-            f"{', '.join(QUANTITIES)}: {shown}",
+            f"{', '.join(QUANTITIES)}: {'; '.join(shown)}; ahead of {'; '.join(ahead)}",
             judged(ours[1], [same for _, same in others.values()]),
         )
 

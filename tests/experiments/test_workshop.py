@@ -190,15 +190,33 @@ def test_samples_are_disjoint_and_the_same_in_every_plan() -> None:
     assert np.array_equal(samples.test[1], fewer.test[1])
 
 
+def colour_images(folder: Path, n: int, **sizes: Any) -> Workshop:
+    part = np.random.default_rng(0).random((n, 3, 32, 32), dtype=np.float32), np.arange(n) % 10
+    return Workshop(replace(PLAN, **sizes), Samples(part, part, part, 10, 8 / 255), folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["figures12", "figures34", "tau"])
 def test_what_is_measured_can_be_of_colour_images(name: str, tmp_path: Path) -> None:
-    plan = replace(PLAN, nb_test=400, nb_measured=400, critic_steps=2)
-    rng = np.random.default_rng(0)
-    part = rng.random((400, 3, 32, 32), dtype=np.float32), np.arange(400) % 10
-    made = Workshop(plan, Samples(part, part, part, 10, 8 / 255), tmp_path)
+    made = colour_images(tmp_path, 400, nb_test=400, nb_measured=400, critic_steps=2)
     module = import_module(f"experiments.{name}")
-    recipe = next(iter(module.recipes(0, "cifar10")))
-    found = module.measure(made, recipe, made._classifier(recipe))
-    assert found
-    json.dumps(plain(found), allow_nan=False)
+    recipes = {recipe.method: recipe for recipe in module.recipes(0, "cifar10") if recipe.encoder is None}
+    for method in recipes.keys() & {"standard", "worst-case MI"}:
+        found = module.measure(made, recipes[method], made._classifier(recipes[method]))
+        assert found
+        json.dumps(plain(found), allow_nan=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_learns_from_colour_images(method: str, tmp_path: Path) -> None:
+    made = colour_images(tmp_path, 48, nb_train=48, nb_auto_attack=4, nb_epochs=1, max_iter=2)
+    options = {"rho": 0.1, "dual_lr": 0.1, "dual_warmup": 0} if method == "MIMAE under DALE" else {}
+    recipe = Recipe(method, options=options, sampling={} if method == "DALE" else None)
+    if method == "worst-case MI":
+        recipe = Recipe(
+            "Madry", "MLP", encoder=replace(recipe, network="Baseline-H", options={"tau": 1.0, "beta": 0.0})
+        )
+    row = made.row(recipe)
+    assert "failed" not in row
+    assert 0 <= row["last"]["AutoAttack"]["value"] <= row["last"]["clean of those"]["value"] <= 1
