@@ -51,14 +51,13 @@ measure = None
 
 
 def recipes(seed: int, data: str) -> Iterator[Recipe]:
-    """Every method at each of its weights, the ablation, and once the sweep over lambda."""
+    """Every method at each of its weights, the ablation, and the sweep over lambda."""
     yield Recipe("standard", seed=seed)
     yield Recipe("Madry", seed=seed)
     for number in range(3):
         yield from (Recipe(method, seed=seed, options=weights[number]) for method, weights in WEIGHTS.items())
     yield from (Recipe("MIMAE", seed=seed, options=options) for options in ABLATION.values())
-    if seed == 0:
-        yield from (Recipe("MIMAE", options={"lamb": lamb}) for lamb in LAMBDAS)
+    yield from (Recipe("MIMAE", seed=seed, options={"lamb": lamb}) for lamb in LAMBDAS)
 
 
 def section(rows: Rows) -> str:
