@@ -37,7 +37,7 @@ from experiments.ordering import (
 from experiments.recipe import Recipe
 from experiments.record import plain
 from experiments.table1 import ENCODERS
-from experiments.tables import Relation, Rows, accuracy, accuracy_table, grouped, interval, markdown_table
+from experiments.tables import Relation, Rows, accuracy, accuracy_table, folded, grouped, interval, markdown_table
 from experiments.workshop import Workshop
 
 TITLE = "Vulnerability against robustness"
@@ -143,7 +143,12 @@ def section(rows: Rows) -> str:
         "not the paper's own, and on few images. A drop in the information of noisy logits is that of the label, "
         f"{_of_the_label(rows):.0%} of it over all models, plus that within labels."
     )
-    orders = [over_all(rows, table), legend, in_parts(table, NETWORKS), between_networks(table, NETWORKS)]
+    orders = [
+        over_all(rows, table),
+        legend,
+        folded("In parts: beyond the training radius, within networks, of defended models", in_parts(table, NETWORKS)),
+        folded("Between networks: whom the drop places too high", between_networks(table, NETWORKS)),
+    ]
     return "\n\n".join([accuracy_table(grouped(rows, name_of)), _information(rows), *orders])
 
 

@@ -175,6 +175,11 @@ def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def folded(summary: str, text: str) -> str:
+    """Markdown that is shown when its summary is asked for."""
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+
+
 def named(setting: Mapping[str, Any]) -> str:
     """A setting in a few words: its method and what it is given."""
     parts = [setting["method"]]

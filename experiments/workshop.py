@@ -6,6 +6,7 @@ import fcntl
 import math
 import sys
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class Workshop:
         :param recipe: What it is trained from.
         :param measure: What else is measured, on the last checkpoint; kept under its name, for as long as the model and
             the `SETTINGS` of its module stay.
-        :return: What was found; where the training or an attack failed, why, under `"failed"`.
+        :return: What was found; where the training or an attack failed, why, under `"failed"`, and printed whole.
         """
         row: dict[str, Any] = {"setting": recipe.setting(self.plan), "seed": recipe.seed}
         with self._alone(recipe):
@@ -69,6 +70,7 @@ class Workshop:
                 if measure is not None:
                     row |= self._measured(recipe, last, measure)
             except (FloatingPointError, ValueError) as error:
+                traceback.print_exc()
                 row["failed"] = f"{type(error).__name__}: {error}"
         return row
 

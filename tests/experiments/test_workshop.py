@@ -103,13 +103,16 @@ def _counted(made: Workshop, recipe: Recipe, classifier: Any) -> dict[str, int]:
     return {"parts": len(classifier.model)}
 
 
-def test_a_run_that_fails_says_why_and_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_says_why_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(*_: Any) -> None:
         raise FloatingPointError("`loss` must stay finite, got nan")
 
     monkeypatch.setattr(MadryPGDTrainer, "step", broken)
     row = workshop(tmp_path).row(MADRY)
     assert row["failed"] == "FloatingPointError: `loss` must stay finite, got nan"
+    assert "in broken" in capsys.readouterr().err
     assert "last" not in row
 
 
