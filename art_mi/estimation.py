@@ -108,9 +108,9 @@ def estimate_mutual_information(
     """Estimate I(X; Z) from samples by a lower bound read on held-out pairs.
 
     A critic is fitted on one part of the samples, stopped on a second, read on a third, in turns such that every
-    sample is in one report part. Each reading is a lower bound in expectation, and their mean has the sampling error
-    of all samples. The interval is that error, of the bound and not of the information: it lies below I(X; Z) where the
-    critics miss much.
+    sample is in one report part. Each reading is a lower bound in expectation, up to Donsker-Varadhan's bias on few
+    pairs, and their mean has the sampling error of all samples. The interval is that error, of the bound and not of the
+    information: it lies below I(X; Z) where the critics miss much.
     If Z is a deterministic continuous function of X the true information is infinite, and the value says how much the
     critic class resolves.
 

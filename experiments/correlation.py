@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from experiments.tables import Rows, correct
 
 RESAMPLES = 2000
+GRAIN = 0.01  # by which another seed of the resampling moves an end of an interval
 FEWEST = 10  # models, below which resampling says nothing
 SPLITS = 200
 
@@ -31,9 +32,9 @@ class Correlation:
     nb_models: int
 
     def at_least(self, goal: float) -> bool | None:
-        """Whether it reaches a goal; None where its interval has values on both sides, or is of too few models."""
+        """Whether it reaches a goal; None where its interval is not clearly on one side, or is of too few models."""
         low, high = self.interval
-        return None if self.of_few else True if low >= goal else False if high < goal else None
+        return None if self.of_few else True if low >= goal + GRAIN else False if high < goal - GRAIN else None
 
     @property
     def of_few(self) -> bool:

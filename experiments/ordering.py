@@ -226,7 +226,8 @@ def between_networks(table: Mapping[str, Models], networks: Sequence[str]) -> st
         f"Why a rho of {what} over all models is not that within networks: by how many ranks the models of a network "
         "are placed too high by the drop, on average, in brackets the median of their normal information in nats; "
         "which share of the squared differences of ranks these averages make up, and rho over all models when they are "
-        "taken off. Ranks within networks are of few models each: the same noise lowers their rho by more."
+        "taken off: in hindsight, as the averages are of ranks by the gap itself. Ranks within networks are of few "
+        "models each: the same noise lowers their rho by more."
     )
     head = ["estimate", "over all", "within networks", "over all, averages off", "share of networks", *networks]
     return f"{markdown_table(head, lines)}\n\n{legend}"

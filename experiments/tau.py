@@ -22,7 +22,7 @@ from experiments.record import plain
 from experiments.tables import Relation, Row, Rows, accuracy_table, contrast, grouped, markdown_table
 from experiments.workshop import Workshop
 
-TITLE = "Encoders of a chosen vulnerability"
+TITLE = "Encoders whose vulnerability is constrained"
 ABOUT = """Definition 3.1 of [Zhu, Zhang, Evans 2020](https://arxiv.org/abs/2002.11798) calls a representation robust
 whose vulnerability is at most tau; the paper trains none to a tau. Here a dual variable, the weight beta of the worst
 case, moves by 0.1 times what the vulnerability read in training exceeds tau by, within 0 and 1, once a batch. Does it
@@ -82,10 +82,12 @@ def section(rows: Rows) -> str:
         ]
         lines.append([name, str(len(encoders)), *values])
     legend = (
-        "The vulnerability in training is what the trainer's own critics read, on their batches, in the last epoch. "
-        "The other readings are of test images: with the 95 % interval of the first run, and what normal information "
-        "they are a part of. The critics are fitted anew; noise is such that clean features say half the log of the "
-        "number of classes behind it. A saturated reading says of a drop only that it may be larger. Robust heads:"
+        "The vulnerability in training is what the trainer's own critics read, in the last epoch, on the batches that "
+        "they learn from: it is what the constraint is held against, and no measurement, as it may exceed the log of "
+        "the batch. The other readings are of test images: with the 95 % interval of the first run, and what normal "
+        "information they are a part of. The critics are fitted anew; noise is such that clean features say half the "
+        "log of the number of classes behind it. A saturated reading says of a drop only that it may be larger. "
+        "Robust heads:"
     )
     of_heads = {name: heads for name, _, heads in _settings(rows) if heads}
     return "\n\n".join([markdown_table(head, lines), legend, accuracy_table(of_heads)])
