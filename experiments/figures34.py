@@ -45,18 +45,18 @@ def recipes(seed: int, data: str) -> Iterator[Recipe]:
 
 
 def measure(workshop: Workshop, recipe: Recipe, classifier: PyTorchClassifier) -> dict[str, Any]:
-    """Information of every channel's middle unit, and maps of the first test images, an encoder's of its features."""
+    """Information of every channel's middle unit; of the first run maps of images, an encoder's of its features."""
     x, y = (part[: workshop.plan.nb_measured] for part in workshop.samples.test)
     profile = feature_profile(classifier, x, LAYER, eps=workshop.samples.eps, verbose=False)
-    labelled = recipe.method != "worst-case MI"
-    information = information_saliency(classifier, x, layer=None if labelled else "features")[:SHOWN]
-    images = {"x": x[:SHOWN], "saliency_information": information}
-    if labelled:
-        images["saliency_loss"] = loss_saliency(classifier, x[:SHOWN], y[:SHOWN])
-    return {
-        "features": profile.to_dict(),
-        "images": {name: np.asarray(maps, dtype=float).tolist() for name, maps in images.items()},
-    }
+    found: dict[str, Any] = {"features": profile.to_dict()}
+    if recipe.seed == 0:
+        labelled = recipe.method != "worst-case MI"
+        information = information_saliency(classifier, x, layer=None if labelled else "features")[:SHOWN]
+        images = {"x": x[:SHOWN], "saliency_information": information}
+        if labelled:
+            images["saliency_loss"] = loss_saliency(classifier, x[:SHOWN], y[:SHOWN])
+        found["images"] = {name: np.asarray(maps, dtype=float).tolist() for name, maps in images.items()}
+    return found
 
 
 def section(rows: Rows) -> str:
