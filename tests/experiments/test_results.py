@@ -21,7 +21,7 @@ from art_mi.datasets import load
 from art_mi.results import FeatureProfile, MIEstimate, UnitVulnerability
 from experiments import EXPERIMENTS, combined, dale, figures12, figures34, mimae, rates, table1
 from experiments.__main__ import main
-from experiments.correlation import correlation, reliability
+from experiments.correlation import Correlation, correlation, reliability
 from experiments.curves import least_lead
 from experiments.page import FIGURES, PAGE, kept, page
 from experiments.plan import PLANS, Samples
@@ -147,6 +147,16 @@ def test_a_correlation_over_few_models_reaches_no_goal_and_misses_none(
     assert rising is not None
     assert falling is not None
     assert (rising.at_least(0.9), falling.at_least(0.9)) == (reached, missed)
+
+
+@pytest.mark.parametrize(
+    ("interval", "reached"),
+    [((0.92, 0.99), True), ((0.905, 0.99), None), ((0.5, 0.95), None), ((0.5, 0.8996), None), ((0.5, 0.88), False)],
+)
+def test_what_another_seed_of_the_resampling_may_change_decides_nothing(
+    interval: tuple[float, float], reached: bool | None
+) -> None:
+    assert Correlation(0.8, interval, 32).at_least(0.9) is reached
 
 
 def test_the_least_lead_is_where_curves_overlap() -> None:
