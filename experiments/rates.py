@@ -14,7 +14,7 @@ from experiments.tables import QUANTITIES, Relation, Row, Rows, cell, contrast, 
 
 TITLE = "Learning rates"
 ABOUT = """A comparison at one learning rate may favour whom it suits. Each method at its published weight, DALE at the
-first margin of its section, at multiples of the rate that all other sections use. On Fashion-MNIST one run of each."""
+first margin of its section, at multiples of the rate that all other sections use."""
 RATES = (1.0, 0.3, 3.0, 10.0)  # times the plan's
 PLANS = "1"
 
