@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from experiments.tables import Rows, correct
+from experiments.tables import Row, Rows, correct
 
 RESAMPLES = 2000
 GRAIN = 0.01  # by which another seed of the resampling moves an end of an interval
@@ -107,20 +107,24 @@ def lead(
     return float(difference[0]), float(low), float(high)
 
 
-def reliability(rows: Rows, quantity: str, less: str | None = None, *, random_state: int = 0) -> float:
+def reliability(models: Sequence[Rows], quantity: str, less: str | None = None, *, random_state: int = 0) -> float:
     """Correlation to be expected of two rankings of models, each by accuracy on as many images as there are.
 
     From rankings on both halves of the images, on average over splits, by the formula of Spearman and Brown.
 
-    :param rows: One a model, measured on the same images.
+    :param models: Training runs of each, measured on the same images.
     :param quantity: The accuracy.
     :param less: One that is taken from it, on the same images.
     :param random_state: Seed of the splits.
     """
-    answers = np.array([correct(row, quantity) - (0 if less is None else correct(row, less)) for row in rows])
+    answers = np.array([np.mean([_answers(run, quantity, less) for run in runs], 0) for runs in models])
     rng, found = np.random.default_rng(random_state), []
     for _ in range(SPLITS):
         one, other = np.array_split(rng.permutation(answers.shape[1]), 2)
         found.append(float(_spearman([(answers[:, one].mean(-1), answers[:, other].mean(-1))])))
     half = float(np.mean(found))
     return 2 * half / (1 + half)
+
+
+def _answers(run: Row, quantity: str, less: str | None) -> NDArray[np.float64]:
+    return correct(run, quantity) - (0 if less is None else correct(run, less))

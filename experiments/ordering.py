@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from experiments.correlation import Correlation, correlation, lead, reliability
-from experiments.tables import Row, Rows, accuracy, markdown_table
+from experiments.tables import Row, Rows, grouped, markdown_table, mean
 
 YARDSTICKS = {"AutoAttack": "clean of those", "PGD-20": "clean"}  # with the clean accuracy on the same images
 EXPECTED = {  # what should rise with what
     "vulnerability against gap": ("vulnerability", "gap"),
     "worst case against robust accuracy": ("worst case", "robust"),
-    "label-aware ceiling against robust accuracy": ("label-aware", "robust"),
+    "label-aware ceiling against robust accuracy": ("label_aware", "robust"),
 }
 BESIDE = {"accuracy there against robust accuracy": ("measured accuracy", "robust")}
 UNDEFENDED = "trained against attacks or not"
 RADIUS = "training radius"
+INTERVAL = "vulnerability, interval"
+AVERAGED = ("normal", "worst case", "vulnerability", "measured accuracy", "exact", "published", "label_aware")
 KNOWN = (UNDEFENDED, RADIUS)  # no estimates, but what anyone knows who trained the models
 
 Reading = Mapping[str, Any]  # of one model, with its network, its training and its accuracies
@@ -48,35 +50,45 @@ def name_of(row: Row) -> str:
 
 
 def readings(rows: Rows) -> dict[str, Models]:
-    """Readings of every model by estimate, and what is known without.
+    """Readings of every model by estimate, the mean over its training runs, and what is known without.
 
     A layer's reading is the same for all heads on it, so of the heads on one encoder only the robust one counts there.
     What such heads were trained with is no radius.
 
-    :param rows: One a model.
+    :param rows: Training runs of all models.
     """
     found: dict[str, Models] = {}
-    for row in rows:
-        setting = row["setting"]
+    for name, runs in grouped(rows, name_of).items():
+        setting = runs[0]["setting"]
         radius = 0.0 if setting["method"] == "standard" else setting["radius"]
         whole, robust_head = setting["encoder"] is None, setting["method"] == "Madry"
-        common = {"network": network_of(row), "method": method_of(row), "radius": radius if whole else None}
+        common = {"network": network_of(runs[0]), "method": method_of(runs[0]), "radius": radius if whole else None}
         for yardstick, clean in YARDSTICKS.items():
-            robust = accuracy(row, yardstick)
-            common |= {f"robust, {yardstick}": robust, f"gap, {yardstick}": accuracy(row, clean) - robust}
-        read = dict(row["measure"])
+            robust = mean(runs, yardstick)
+            common |= {f"robust, {yardstick}": robust, f"gap, {yardstick}": mean(runs, clean) - robust}
+        read = {estimate: _over_runs([run["measure"][estimate] for run in runs]) for estimate in runs[0]["measure"]}
         if not (whole or robust_head):
-            read = {key: value for key, value in read.items() if "features" not in key}
+            read = {key: values for key, values in read.items() if "features" not in key}
         read |= {UNDEFENDED: _as_known(not whole or radius > 0)} | ({RADIUS: _as_known(radius)} if whole else {})
         for estimate, values in read.items():
-            label_aware = values.get("ceilings", {}).get("label_aware")
-            found.setdefault(estimate, {})[name_of(row)] = {"label-aware": label_aware, **common, **values}
+            found.setdefault(estimate, {})[name] = {**common, **values}
     return found
+
+
+def _over_runs(reads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of what an estimate reads in every training run of a model, the flags of any, and every interval."""
+    flat = [{**read, **read.get("ceilings", {})} for read in reads]
+    known = [what for what in AVERAGED if all(read.get(what) is not None for read in flat)]
+    means = {what: fmean(read[what] for read in flat) for what in known}
+    if INTERVAL not in flat[0]:
+        return means
+    flags = {flag for read in flat for flag in read["flags"]}
+    return {**means, "flags": flags, INTERVAL: [read[INTERVAL] for read in flat]}
 
 
 def _as_known(strength: float) -> dict[str, float]:
     """What would be read if information were as strong as the training."""
-    return {"vulnerability": -strength, "worst case": strength, "label-aware": strength}
+    return {"vulnerability": -strength, "worst case": strength, "label_aware": strength}
 
 
 def rho(models: Models, what: str, yardstick: str = "AutoAttack", *, within: bool = False) -> Correlation | None:
@@ -103,27 +115,26 @@ def _values(models: Models, what: str, yardstick: str = "AutoAttack") -> tuple[l
 def over_all(rows: Rows, table: Mapping[str, Models]) -> str:
     """How each estimate orders all models, against both attacks, and how far it can be read.
 
-    :param rows: One a model.
+    :param rows: Training runs of all models.
     :param table: From :func:`readings`.
     """
     pairs = [(what, yardstick) for yardstick in YARDSTICKS for what in (*EXPECTED, *BESIDE)]
-    lines = [
-        [estimate, *_state(models), *(str(rho(models, *pair) or "") for pair in pairs)]
-        for estimate, models in table.items()
-    ]
+    lines = [[estimate, *_state(of), *(str(rho(of, *pair) or "") for pair in pairs)] for estimate, of in table.items()]
     head = ["undersampled", "saturated", "no drop", "interval, spread"]
     legend = (
         "Spearman's rho over all models, with the central 95 % under resampling of models, which are no independent "
-        "sample. Counted are models whose estimate had too few images (`undersampled`) or is near its ceiling "
-        "(`saturated`), and those for which no drop was found; the interval of a vulnerability, median, is held "
-        "against its standard deviation between models. "
+        "sample; where a model has several training runs, its readings and accuracies are means over them. Counted are "
+        "models whose estimate had too few images (`undersampled`) or is near its ceiling (`saturated`), in any run, "
+        "and those for which no drop was found; the interval of a run's vulnerability, median, is held against the "
+        "standard deviation between models. "
         f"`{UNDEFENDED}` and `{RADIUS}` are no estimates: they rank models by what anyone knows who trained them, the "
         "radius those that were trained as a whole. By estimates of features two heads on one encoder are one model. "
         "Accuracy there is that on the perturbations which the estimate found, behind its noise or codes."
     )
+    models = list(grouped(rows, name_of).values())
+    full = [runs for runs in models if _at_full_radius(runs[0])]
     found = [
-        f"{what} {_reliable(rows, quantity, less):.2f}, at the full radius {_reliable(full, quantity, less):.2f}"
-        for full in [[row for row in rows if _at_full_radius(row)]]
+        f"{what} {_reliable(models, quantity, less):.2f}, at the full radius {_reliable(full, quantity, less):.2f}"
         for yardstick, clean in YARDSTICKS.items()
         for what, quantity, less in ((yardstick, yardstick, None), (f"its gap by {yardstick}", clean, yardstick))
     ]
@@ -136,18 +147,18 @@ def over_all(rows: Rows, table: Mapping[str, Models]) -> str:
 
 def _state(models: Models) -> list[str]:
     reads = list(models.values())
-    if not any("vulnerability, interval" in read for read in reads):
+    if not any(INTERVAL in read for read in reads):
         return [""] * 4
-    flags = [sum(flag in read.get("flags", ()) for read in reads) for flag in ("UNDERSAMPLED", "SATURATED")]
+    flags = [sum(flag in read["flags"] for read in reads) for flag in ("UNDERSAMPLED", "SATURATED")]
     no_drop = sum(read["vulnerability"] == 0 for read in reads)
-    ends = [read["vulnerability, interval"] for read in reads]
+    ends = [of_run for read in reads for of_run in read[INTERVAL]]
     widths = [math.inf if None in (low, high) else high - low for low, high in ends]
     spread = stdev(read["vulnerability"] for read in reads) if len(reads) > 1 else 0.0
     return [*map(str, (*flags, no_drop)), f"{median(widths):.2f}, {spread:.2f}"]
 
 
-def _reliable(rows: Rows, quantity: str, less: str | None) -> float:
-    return reliability(rows, quantity, less) if len(rows) > 2 else math.nan
+def _reliable(models: Sequence[Rows], quantity: str, less: str | None) -> float:
+    return reliability(models, quantity, less) if len(models) > 2 else math.nan
 
 
 def _at_full_radius(row: Row) -> bool:

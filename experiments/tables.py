@@ -105,12 +105,18 @@ def grouped(rows: Iterable[Row], name: Callable[[Row], str]) -> dict[str, list[R
     groups: dict[str, tuple[str, list[Row]]] = {}
     for row in rows:
         if "failed" not in row:
-            key = json.dumps(row["setting"], sort_keys=True)
+            key = json.dumps(_seedless(row["setting"]), sort_keys=True)
             groups.setdefault(key, (name(row), []))[1].append(row)
     names = [called for called, _ in groups.values()]
     if len(set(names)) < len(names):
         raise ValueError(f"`name` must tell settings apart, got {', '.join(names)}.")
     return dict(groups.values())
+
+
+def _seedless(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """A setting without the seed of the encoder in it, which differs from run to run."""
+    of_encoder = setting["encoder"] or {}
+    return {**setting, "encoder": {name: value for name, value in of_encoder.items() if name != "seed"}}
 
 
 def accuracy(row: Row, quantity: str, checkpoint: str = "last") -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,31 @@ def test_offsets_between_networks_are_found_and_taken_off() -> None:
     assert _line(between_networks(readings(grid()), names), "logits")[4] == "0%"
 
 
+def runs(errors: Sequence[float]) -> list[dict[str, Any]]:
+    """The grid once for each error, which is added to the accuracy of its models in turn, up and down."""
+    return [
+        {**model(row["setting"]["network"], row["setting"], robust + wrong, 1 - robust + wrong), "seed": seed}
+        for seed, error in enumerate(errors)
+        for row, robust, wrong in (
+            (row, row["last"]["AutoAttack"]["value"], error * (-1) ** number) for number, row in enumerate(grid())
+        )
+    ]
+
+
+def test_a_model_counts_once_with_the_mean_over_its_training_runs() -> None:
+    """Runs whose errors cancel order the models perfectly, each alone does not."""
+    first = runs([0.05])
+    every = runs([0.05, -0.02, -0.03])
+    alone, found = rho(readings(first)["logits"], DROP), rho(readings(every)["logits"], DROP)
+    assert alone is not None
+    assert found is not None
+    assert alone.rho < 0.99
+    assert (found.rho, found.nb_models) == (pytest.approx(1.0), 12)
+    read = readings(every)["logits"]["net 0, TRADES"]
+    assert read["robust, AutoAttack"] == pytest.approx(70.0)
+    assert (read["vulnerability"], read["label_aware"]) == (pytest.approx(0.3), pytest.approx(0.8))
+
+
 def test_flags_and_intervals_are_counted() -> None:
     cells = _line(over_all(grid(), readings(grid())), "logits")
     drops = [1 - robust - number / 100 for number in range(3) for robust in ROBUST]
@@ -135,8 +161,8 @@ def _line(table: str, first: str) -> list[str]:
 
 def test_a_gap_is_as_reliable_as_models_differ() -> None:
     """All are right about every clean image, so gaps rank as accuracies do."""
-    rows = grid()
-    assert reliability(rows, "clean", "AutoAttack") == pytest.approx(reliability(rows, "AutoAttack"))
+    models = [[run] for run in grid()]
+    assert reliability(models, "clean", "AutoAttack") == pytest.approx(reliability(models, "AutoAttack"))
 
 
 @pytest.mark.parametrize(("ceiling", "holds"), [(0.7, True), (0.52, None), (0.3, False)])

@@ -23,6 +23,7 @@ from experiments import EXPERIMENTS, combined, dale, figures12, figures34, mimae
 from experiments.__main__ import main
 from experiments.correlation import Correlation, correlation, reliability
 from experiments.curves import least_lead
+from experiments.ordering import name_of
 from experiments.page import FIGURES, PAGE, kept, page
 from experiments.plan import PLANS, Samples
 from experiments.readme import BEGIN, END, README, readme
@@ -52,6 +53,13 @@ def test_the_second_figure_has_fifteen_models_of_five_networks() -> None:
     trained = {recipe.method for recipe in recipes} | {r.encoder.method for r in recipes if r.encoder}
     assert trained >= {"standard", "Madry", "TRADES", "MIMAE", "DALE", "worst-case MI"}
     assert len({recipe.radius for recipe in recipes if recipe.method == "Madry"}) == 2
+
+
+def test_the_second_figure_has_the_same_models_of_every_seed() -> None:
+    runs = [recipe for seed in range(3) for recipe in figures12.recipes(seed, "digits")]
+    models = grouped([{"setting": recipe.setting(TINY), "seed": recipe.seed} for recipe in runs], name_of)
+    assert [[run["seed"] for run in of_model] for of_model in models.values()] == [[0, 1, 2]] * (len(runs) // 3)
+    assert all(recipe.encoder.seed == recipe.seed for recipe in runs if recipe.encoder)
 
 
 def test_every_method_with_a_weight_is_tried_at_as_many() -> None:
@@ -221,9 +229,10 @@ def test_a_ranking_is_as_reliable_as_models_differ() -> None:
     """Equal models are ranked by chance, far ones alike by any images."""
     rng = np.random.default_rng(0)
     far = [drawn(rng, 0.9, chance) for chance in np.linspace(0.05, 0.85, 12)]
-    assert reliability(far, "AutoAttack") > 0.95
+    assert reliability([[run] for run in far], "AutoAttack") > 0.95
     equal = [drawn(rng, 0.9, 0.5) for _ in range(12)]
-    assert reliability(equal, "AutoAttack") < 0.7
+    assert reliability([[run] for run in equal], "AutoAttack") < 0.7
+    assert reliability([[far[k], far[-1 - k]] for k in range(6)], "AutoAttack") < 0.7  # equal on average over runs
 
 
 def test_mimae_is_judged_by_both_accuracies() -> None:
