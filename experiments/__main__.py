@@ -47,7 +47,7 @@ def main(
         data: Data set, by default Fashion-MNIST.
         data_dir: Folder of torchvision's files.
         download: Let torchvision download them where they are missing.
-        quick: The smallest sizes on scikit-learn's digits: minutes, for figures12 most of an hour.
+        quick: The smallest sizes on scikit-learn's digits: minutes, for figures12 two hours or more.
         plan: Sizes: narrow networks on a part of the images for a CPU, or published ones on all of them for a GPU.
         seeds: Training runs of each row, in place of the plan's.
         device: Where to compute.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,10 @@ def reliability(models: Sequence[Rows], quantity: str, less: str | None = None, 
     :param quantity: The accuracy.
     :param less: One that is taken from it, on the same images.
     :param random_state: Seed of the splits.
+    :return: NaN of fewer than three models.
     """
+    if len(models) < 3:
+        return math.nan
     answers = np.array([np.mean([_answers(run, quantity, less) for run in runs], 0) for runs in models])
     rng, found = np.random.default_rng(random_state), []
     for _ in range(SPLITS):
@@ -124,6 +128,24 @@ def reliability(models: Sequence[Rows], quantity: str, less: str | None = None, 
         found.append(float(_spearman([(answers[:, one].mean(-1), answers[:, other].mean(-1))])))
     half = float(np.mean(found))
     return 2 * half / (1 + half)
+
+
+def agreement(models: Sequence[Rows], quantity: str, less: str | None = None) -> float:
+    """Rank correlation of models by an accuracy between two training runs of each, on average over pairs of seeds.
+
+    :param models: Training runs of each, measured on the same images.
+    :param quantity: The accuracy.
+    :param less: One that is taken from it, on the same images.
+    :return: NaN where there are fewer than three models of two seeds.
+    """
+    of_models = [{run["seed"]: float(_answers(run, quantity, less).mean()) for run in runs} for runs in models]
+    seeds = sorted({seed for runs in of_models for seed in runs})
+    found = []
+    for pair in combinations(seeds, 2):
+        both = np.array([[runs[seed] for seed in pair] for runs in of_models if runs.keys() >= set(pair)])
+        if len(both) > 2:
+            found.append(float(_spearman([(both[:, 0], both[:, 1])])))
+    return float(np.mean(found)) if found else math.nan
 
 
 def _answers(run: Row, quantity: str, less: str | None) -> NDArray[np.float64]:

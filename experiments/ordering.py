@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from experiments.correlation import Correlation, correlation, lead, reliability
+from experiments.correlation import Correlation, agreement, correlation, lead, reliability
 from experiments.tables import Row, Rows, grouped, markdown_table, mean
 
 YARDSTICKS = {"AutoAttack": "clean of those", "PGD-20": "clean"}  # with the clean accuracy on the same images
@@ -22,7 +22,6 @@ EXPECTED = {  # what should rise with what
 BESIDE = {"accuracy there against robust accuracy": ("measured accuracy", "robust")}
 UNDEFENDED = "trained against attacks or not"
 RADIUS = "training radius"
-INTERVAL = "vulnerability, interval"
 AVERAGED = ("normal", "worst case", "vulnerability", "measured accuracy", "exact", "published", "label_aware")
 KNOWN = (UNDEFENDED, RADIUS)  # no estimates, but what anyone knows who trained the models
 
@@ -76,14 +75,10 @@ def readings(rows: Rows) -> dict[str, Models]:
 
 
 def _over_runs(reads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means of what an estimate reads in every training run of a model, the flags of any, and every interval."""
+    """Means of what an estimate reads in every training run of a model, and all that it reads in each."""
     flat = [{**read, **read.get("ceilings", {})} for read in reads]
     known = [what for what in AVERAGED if all(read.get(what) is not None for read in flat)]
-    means = {what: fmean(read[what] for read in flat) for what in known}
-    if INTERVAL not in flat[0]:
-        return means
-    flags = {flag for read in flat for flag in read["flags"]}
-    return {**means, "flags": flags, INTERVAL: [read[INTERVAL] for read in flat]}
+    return {what: fmean(read[what] for read in flat) for what in known} | {"runs": reads}
 
 
 def _as_known(strength: float) -> dict[str, float]:
@@ -124,41 +119,52 @@ def over_all(rows: Rows, table: Mapping[str, Models]) -> str:
     legend = (
         "Spearman's rho over all models, with the central 95 % under resampling of models, which are no independent "
         "sample; where a model has several training runs, its readings and accuracies are means over them. Counted are "
-        "models whose estimate had too few images (`undersampled`) or is near its ceiling (`saturated`), in any run, "
-        "and those for which no drop was found; the interval of a run's vulnerability, median, is held against the "
-        "standard deviation between models. "
+        "runs whose estimate had too few images (`undersampled`) or is near its ceiling (`saturated`), and those for "
+        "which no drop was found; the interval of a run's vulnerability, median, is held against the standard "
+        "deviation between all runs. "
         f"`{UNDEFENDED}` and `{RADIUS}` are no estimates: they rank models by what anyone knows who trained them, the "
         "radius those that were trained as a whole. By estimates of features two heads on one encoder are one model. "
         "Accuracy there is that on the perturbations which the estimate found, behind its noise or codes."
     )
+    table_of_all = markdown_table(["estimate", *head, *(f"{what}, {by}" for what, by in pairs)], lines)
+    return f"{table_of_all}\n\n{legend} {_noise(rows)}"
+
+
+def _noise(rows: Rows) -> str:
+    """How far rankings by the yardsticks are those of other images, and of other training runs."""
     models = list(grouped(rows, name_of).values())
     full = [runs for runs in models if _at_full_radius(runs[0])]
-    found = [
-        f"{what} {_reliable(models, quantity, less):.2f}, at the full radius {_reliable(full, quantity, less):.2f}"
+    yardsticks = [
+        (what, quantity, less)
         for yardstick, clean in YARDSTICKS.items()
         for what, quantity, less in ((yardstick, yardstick, None), (f"its gap by {yardstick}", clean, yardstick))
     ]
-    legend += (
-        " Ranks by a yardstick are noisy too; the correlation of two rankings of these models by it, each on as many "
-        f"images as here, would be about: {'; '.join(found)} (split halves, after Spearman and Brown)."
+
+    def said(of: Callable[[Sequence[Rows], str, str | None], float]) -> str:
+        return "; ".join(
+            f"{what} {of(models, quantity, less):.2f}, at the full radius {of(full, quantity, less):.2f}"
+            for what, quantity, less in yardsticks
+        )
+
+    text = (
+        "Ranks by a yardstick are noisy too. The correlation of two rankings of the same training runs by it, each on "
+        f"as many images as here, would be about: {said(reliability)} (split halves, after Spearman and Brown)."
     )
-    return f"{markdown_table(['estimate', *head, *(f'{what}, {by}' for what, by in pairs)], lines)}\n\n{legend}"
+    if all(len(runs) == 1 for runs in models):
+        return text
+    return f"{text} Of two training runs of each model, on the same images, it is: {said(agreement)}."
 
 
 def _state(models: Models) -> list[str]:
-    reads = list(models.values())
-    if not any(INTERVAL in read for read in reads):
+    runs = [run for read in models.values() for run in read.get("runs", ()) if "flags" in run]
+    if not runs:
         return [""] * 4
-    flags = [sum(flag in read["flags"] for read in reads) for flag in ("UNDERSAMPLED", "SATURATED")]
-    no_drop = sum(read["vulnerability"] == 0 for read in reads)
-    ends = [of_run for read in reads for of_run in read[INTERVAL]]
+    flags = [sum(flag in run["flags"] for run in runs) for flag in ("UNDERSAMPLED", "SATURATED")]
+    no_drop = sum(run["vulnerability"] == 0 for run in runs)
+    ends = [run["vulnerability, interval"] for run in runs]
     widths = [math.inf if None in (low, high) else high - low for low, high in ends]
-    spread = stdev(read["vulnerability"] for read in reads) if len(reads) > 1 else 0.0
-    return [*map(str, (*flags, no_drop)), f"{median(widths):.2f}, {spread:.2f}"]
-
-
-def _reliable(models: Sequence[Rows], quantity: str, less: str | None) -> float:
-    return reliability(models, quantity, less) if len(models) > 2 else math.nan
+    spread = stdev(run["vulnerability"] for run in runs) if len(runs) > 1 else 0.0
+    return [*(f"{count} / {len(runs)}" for count in (*flags, no_drop)), f"{median(widths):.2f}, {spread:.2f}"]
 
 
 def _at_full_radius(row: Row) -> bool:

@@ -115,8 +115,7 @@ def grouped(rows: Iterable[Row], name: Callable[[Row], str]) -> dict[str, list[R
 
 def _seedless(setting: Mapping[str, Any]) -> dict[str, Any]:
     """A setting without the seed of the encoder in it, which differs from run to run."""
-    of_encoder = setting["encoder"] or {}
-    return {**setting, "encoder": {name: value for name, value in of_encoder.items() if name != "seed"}}
+    return {**setting, "encoder": setting["encoder"] and {**setting["encoder"], "seed": None}}
 
 
 def accuracy(row: Row, quantity: str, checkpoint: str = "last") -> float:

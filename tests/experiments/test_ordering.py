@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +12,18 @@ import pytest
 from scipy.stats import spearmanr
 
 from experiments import figures12
-from experiments.correlation import lead, reliability
+from experiments.correlation import agreement, lead, reliability
 from experiments.ordering import (
     RADIUS,
     UNDEFENDED,
     between_networks,
     in_parts,
+    name_of,
     over_all,
     readings,
     rho,
 )
+from experiments.tables import correct, grouped
 
 DROP = "vulnerability against gap"
 TRAININGS = ({"method": "standard"}, {"method": "Madry", "radius": 0.5}, {"method": "TRADES"}, {"method": "DALE"})
@@ -124,34 +128,45 @@ def test_offsets_between_networks_are_found_and_taken_off() -> None:
 
 
 def runs(errors: Sequence[float]) -> list[dict[str, Any]]:
-    """The grid once for each error, which is added to the accuracy of its models in turn, up and down."""
+    """The grid, higher by 0.1, once for each error: added to the first model, taken from the second, and so on."""
+    models = [(row["setting"], 0.1 + row["last"]["AutoAttack"]["value"]) for row in grid()]
     return [
-        {**model(row["setting"]["network"], row["setting"], robust + wrong, 1 - robust + wrong), "seed": seed}
+        {**model(setting["network"], setting, robust + wrong, 1 - robust + wrong), "seed": seed}
         for seed, error in enumerate(errors)
-        for row, robust, wrong in (
-            (row, row["last"]["AutoAttack"]["value"], error * (-1) ** number) for number, row in enumerate(grid())
-        )
+        for (setting, robust), wrong in zip(models, itertools.cycle((error, -error, 0.0)))
     ]
 
 
 def test_a_model_counts_once_with_the_mean_over_its_training_runs() -> None:
     """Runs whose errors cancel order the models perfectly, each alone does not."""
-    first = runs([0.05])
-    every = runs([0.05, -0.02, -0.03])
-    alone, found = rho(readings(first)["logits"], DROP), rho(readings(every)["logits"], DROP)
-    assert alone is not None
+    errors = (0.05, -0.02, -0.03)
+    every = readings(runs(errors))["logits"]
+    found, *alone = (rho(models, DROP) for models in (every, *(readings(runs([e]))["logits"] for e in errors)))
     assert found is not None
-    assert alone.rho < 0.99
     assert (found.rho, found.nb_models) == (pytest.approx(1.0), 12)
-    read = readings(every)["logits"]["net 0, TRADES"]
-    assert read["robust, AutoAttack"] == pytest.approx(70.0)
-    assert (read["vulnerability"], read["label_aware"]) == (pytest.approx(0.3), pytest.approx(0.8))
+    assert all(one is not None and one.rho < 0.99 for one in alone)
+    read = every["net 0, TRADES"]
+    assert read["robust, AutoAttack"] == pytest.approx(80.0)
+    assert (read["vulnerability"], read["label_aware"]) == (pytest.approx(0.2), pytest.approx(0.9))
+
+
+def test_training_runs_agree_as_far_as_they_rank_models_alike() -> None:
+    """Opposite errors swap neighbours; equal ones, however large, do not."""
+    alike, apart = (list(grouped(runs(errors), name_of).values()) for errors in ((0.05, 0.05), (0.05, -0.05)))
+    assert agreement(alike, "AutoAttack") == pytest.approx(1.0)
+    one, other = ([correct(of_model[seed], "AutoAttack").mean() for of_model in apart] for seed in (0, 1))
+    assert agreement(apart, "AutoAttack") == pytest.approx(spearmanr(one, other).statistic)
+    assert agreement(apart, "AutoAttack") < 0.99
+    assert math.isnan(agreement([[run] for run in grid()], "AutoAttack"))
 
 
 def test_flags_and_intervals_are_counted() -> None:
     cells = _line(over_all(grid(), readings(grid())), "logits")
     drops = [1 - robust - number / 100 for number in range(3) for robust in ROBUST]
-    assert cells[1:5] == ["12", "0", "0", f"0.20, {np.std(drops, ddof=1):.2f}"]
+    assert cells[1:5] == ["12 / 12", "0 / 12", "0 / 12", f"0.20, {np.std(drops, ddof=1):.2f}"]
+    twice = [*grid(), *({**row, "seed": 1} for row in grid())]
+    twice[-1]["measure"]["logits"] |= {"flags": [], "vulnerability": 0.0, "vulnerability, interval": [None, 0.0]}
+    assert _line(over_all(twice, readings(twice)), "logits")[1:4] == ["23 / 24", "0 / 24", "1 / 24"]
 
 
 def _line(table: str, first: str) -> list[str]:
