@@ -264,6 +264,7 @@ def relations(rows: Rows) -> Iterator[Relation]:
             if "ceilings" in read and estimate.startswith("critic") != bounds
         ]
         above = [said for said, read in reads if "CONTRADICTION" in read["flags"]]
+        seen = f"{len(above)} do: {'; '.join(above)}" if above else "none does"
         exact, aware = (
             sum(read["measured accuracy"] > read["ceilings"][form] for _, read in reads)
             for form in ("exact", "label_aware")
@@ -272,8 +273,7 @@ def relations(rows: Rows) -> Iterator[Relation]:
             f"{'an inequality that must hold' if bounds else 'no inequality'}: "
             "no accuracy measured on the perturbations found, behind the same noise or codes, exceeds its ceiling by "
             f"more than three standard errors: {kind}",
-            f"{'; '.join(above) or 'none does'}; by anything, {exact} of {len(reads)} exceed the exact one, {aware} "
-            "the label-aware",
+            f"{seen}; by anything, {exact} of {len(reads)} exceed the exact one, {aware} the label-aware",
             not above,
         )
     yield _under_ceiling(rows)
