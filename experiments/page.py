@@ -14,7 +14,7 @@ from art_mi.datasets import SOURCES, load
 from experiments import EXPERIMENTS, OURS, PAPERS
 from experiments.plan import Plan
 from experiments.record import RESULTS, Record, key, made_from
-from experiments.tables import QUANTITIES, UNNOTICED, Relation, accuracy, markdown_table, named
+from experiments.tables import QUANTITIES, UNNOTICED, Relation, accuracy, grouped, markdown_table, named
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURES = DOCS / "results.md", DOCS / "figures"
@@ -60,7 +60,8 @@ AGREEMENT = """## What agreed with the papers and what did not
 
 On machines without a GPU: narrow networks, a part of the images, few epochs. A claim that failed here may hold at full
 size, and the other way round. The numbers behind each answer are in the section of its experiment; `1 run` are answers
-from a single training run of each model, `so far` those of an experiment that is still to be finished."""
+from a single training run of each model, `some of 1 run` where others have several, `so far` those of an experiment
+that is still to be finished."""
 BESIDE = "## What came of our own questions"
 HOLDS = {True: "yes", False: "**no**", None: "undecided"}
 
@@ -156,8 +157,9 @@ def _answer(relation: Relation, record: Record) -> str:
         return "chosen here"
     if relation.holds is None:
         return HOLDS[None]
-    limits = ["1 run"] * (_seeds(record) == 1) + ["so far"] * (missing(record) > 0)
-    return ", ".join([HOLDS[relation.holds], *limits])
+    runs = [len(same) for same in grouped(counted(record), lambda row: key(row["setting"], row["seed"])).values()]
+    limits = [] if min(runs) > 1 else ["1 run" if max(runs) == 1 else "some of 1 run"]
+    return ", ".join([HOLDS[relation.holds], *limits, *["so far"] * (missing(record) > 0)])
 
 
 def _section(record: Record) -> str:

@@ -6,7 +6,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
@@ -466,6 +466,26 @@ def test_rows_that_the_command_would_not_make_any_more_are_counted() -> None:
     for known, said in ((rows[:1], False), (rows, True)):
         text = page([Record("dale", "digits", asdict(PLANS["quick"]), {}, rows=tuple(known))])
         assert ("settings that this command no longer has: 1 training runs." in text) == said
+
+
+def test_an_answer_says_of_how_many_runs_it_is() -> None:
+    settings = [Recipe(method, options=options[0]).setting(PLANS["quick"]) for method, options in mimae.WEIGHTS.items()]
+    settings.append(Recipe("Madry").setting(PLANS["quick"]))
+    ours = settings[list(mimae.WEIGHTS).index("MIMAE")]
+
+    def marks(of: Callable[[dict[str, Any]], int]) -> set[str]:
+        rows = tuple(
+            {**row(*((0.2, 0.1) if each is ours else (0.9, 0.5)), seed), "setting": each}
+            for each in settings
+            for seed in range(of(each))
+        )
+        text = page([Record("mimae", "digits", asdict(PLANS["quick"]), made_from(mimae), rows=rows)])
+        first = next(line for line in text.splitlines() if line.startswith("| MIMAE first"))
+        return set(first.strip("| ").split(" | ")[-1].split(", ")[1:])
+
+    assert marks(lambda setting: 1) == {"1 run", "so far"}
+    assert marks(lambda setting: 1 + (setting is ours)) == {"some of 1 run", "so far"}
+    assert marks(lambda setting: 3) == {"so far"}
 
 
 def test_rows_of_earlier_code_answer_nothing() -> None:
