@@ -152,7 +152,7 @@ def _noise(rows: Rows) -> str:
     )
     if all(len(runs) == 1 for runs in models):
         return text
-    return f"{text} Of two training runs of each model, on the same images, it is: {said(agreement)}."
+    return f"{text} Of two training runs of each model that has several, on the same images, it is: {said(agreement)}."
 
 
 def _state(models: Models) -> list[str]:
