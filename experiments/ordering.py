@@ -152,7 +152,11 @@ def _noise(rows: Rows) -> str:
     )
     if all(len(runs) == 1 for runs in models):
         return text
-    return f"{text} Of two training runs of each model that has several, on the same images, it is: {said(agreement)}."
+    several = [sum(len(runs) > 1 for runs in of) for of in (models, full)]
+    return (
+        f"{text} Of two training runs of each model that has several, {several[0]} of them, {several[1]} at the full "
+        f"radius, on the same images, it is: {said(agreement)}."
+    )
 
 
 def _state(models: Models) -> list[str]:
