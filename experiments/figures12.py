@@ -238,8 +238,9 @@ def relations(rows: Rows) -> Iterator[Relation]:
     single = {seed: readings([row for row in rows if row["seed"] == seed]) for seed in seeds}
     for what in EXPECTED:
         after = {estimate: found for estimate, models in table.items() if (found := rho(models, what))}
-        best = max(after.keys() - set(KNOWN), key=lambda estimate: after[estimate].rho, default=None)
-        seen = f"; the highest of {len(after)} estimates, after the fact, is {after[best]} by {best}" if best else ""
+        tried = after.keys() - set(KNOWN)
+        best = max(tried, key=lambda estimate: after[estimate].rho, default=None)
+        seen = f"; the highest of {len(tried)} estimates, after the fact, is {after[best]} by {best}" if best else ""
         for estimate, (how, chosen_on) in CHOSEN.items():
             models = table[estimate]
             found, weaker = rho(models, what), rho(models, what, "PGD-20")
