@@ -97,8 +97,8 @@ def recipes(seed: int, data: str) -> Iterator[Recipe]:
         yield Recipe("MIMAE", name, seed, options=WEIGHTS["MIMAE"][0])
     for name in networks:
         yield Recipe("Madry", name, seed, radius=0.5)
-    if "Baseline-H" in networks:
-        encoder = Recipe("worst-case MI", "Baseline-H", seed, options=ENCODERS["worst case"])
+    encoder = Recipe("worst-case MI", "Baseline-H", seed, options=ENCODERS["worst case"])
+    if encoder.network in networks:
         yield Recipe("Madry", "MLP", seed, encoder=encoder)
         yield Recipe("standard", "MLP", seed, encoder=encoder)
     margins = constraint(data)

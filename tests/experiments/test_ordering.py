@@ -160,6 +160,18 @@ def test_training_runs_agree_as_far_as_they_rank_models_alike() -> None:
     assert math.isnan(agreement([[run] for run in grid()], "AutoAttack"))
 
 
+def test_of_how_many_models_two_training_runs_agree_is_said() -> None:
+    again = [{**row, "seed": 1} for row in grid()[: 2 * len(TRAININGS)]]
+    every = [*grid(), *again]
+    assert "several, 8 of them, 4 at the full radius, on the same images" in over_all(every, readings(every))
+    assert "several" not in over_all(grid(), readings(grid())).split("Ranks by a yardstick")[1]
+
+
+def test_what_is_known_of_the_training_is_no_estimate_among_those_tried() -> None:
+    rows = [{**row, "measure": dict.fromkeys(figures12.CHOSEN, row["measure"]["logits"])} for row in grid()]
+    assert f"the highest of {len(figures12.CHOSEN)} estimates" in next(figures12.relations(rows)).found
+
+
 def test_flags_and_intervals_are_counted() -> None:
     cells = _line(over_all(grid(), readings(grid())), "logits")
     drops = [1 - robust - number / 100 for number in range(3) for robust in ROBUST]
